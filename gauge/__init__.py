@@ -1,0 +1,1 @@
+"""Measuring and judging. gauge gets callables, arrays and names; it knows no model or technique."""

@@ -1,0 +1,67 @@
+"""FP32 on an NVIDIA GPU, TF32 off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gauge.targets.base import Target, register
+
+
+@register
+class Cuda(Target):
+    name = "cuda"
+    device = "cuda"
+    baseline = "cuda"
+
+    def missing(self) -> str | None:
+        import torch
+
+        if torch.version.cuda is None:
+            return f"torch {torch.__version__} was built without CUDA"
+        if not torch.cuda.is_available():
+            return "torch finds no CUDA device"
+        return None
+
+    def capabilities(self) -> list[str]:
+        import torch
+
+        major, minor = torch.cuda.get_device_capability()
+        return [f"cuda={major}.{minor}"]
+
+    def prepare(self) -> dict[str, Any]:
+        # Autotuning picks kernels by a race, so two processes may run different code.
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
+        return {
+            "tf32": False,
+            "cudnn_benchmark": False,
+            "device": torch.cuda.get_device_name(),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+
+    def synchronize(self) -> None:
+        import torch
+
+        torch.cuda.synchronize()
+
+    def stopwatch(self) -> Callable[[], Callable[[], float]]:
+        import torch
+
+        def start() -> Callable[[], float]:
+            begin = torch.cuda.Event(enable_timing=True)
+            end = torch.cuda.Event(enable_timing=True)
+            begin.record()
+
+            def stop() -> float:
+                end.record()
+                end.synchronize()
+                return begin.elapsed_time(end) / 1e3
+
+            return stop
+
+        return start

@@ -1,0 +1,154 @@
+"""What a technique is: the plug-in classes and the registry."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from torch import nn
+
+from zoo import Batch, Model, Split, Unavailable
+
+
+class Refused(Exception):
+    """The technique cannot be applied here; the message is a sentence shown as it is."""
+
+
+class Device(Protocol):
+    """What techniques see of a target: see gauge.targets.Target."""
+
+    name: str
+    device: str
+    dtype: str
+    threads: int
+
+    def place(self, module: nn.Module) -> nn.Module: ...
+    def cast(self, batch: Batch) -> Batch: ...
+
+
+@dataclass
+class Context:
+    """What `apply` may use. The evaluation split is not in it on purpose."""
+
+    model: Model
+    target: Device
+    params: dict[str, Any]
+    seed: int
+    workdir: Path
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Plain data that `rebuild` needs to make the same structure again; saved with the artifact."""
+
+    def calibration(self, size: int = 32) -> Iterator[Batch]:
+        """Batches of the calibration split, FP32 on the CPU. Raises Refused when there is none."""
+        split = self._split("calibration")
+        return split.batches(size)
+
+    def train(self) -> Split:
+        """The training split. Raises Refused when the model has none."""
+        return self._split("train")
+
+    def _split(self, name: str) -> Split:
+        try:
+            split = self.model.split(name)
+        except Unavailable as reason:
+            raise Refused(f"{self.model.full_name} has no {name} split: {reason}") from reason
+        if not len(split):
+            raise ValueError(f"the {name} split of {self.model.full_name} is empty")
+        return split
+
+
+class Optimized:
+    """What a technique returns. Subclass it where saving a module's weights is not enough.
+
+    module: the eager module for the next stage, or None when a pipeline ends here.
+    batch: the only batch size it accepts, or None for any.
+    tolerance: largest difference after reload, as a share of the largest output; a value above
+        1e-5 needs `tolerance_reason`.
+    """
+
+    module: nn.Module | None = None
+    batch: int | None = None
+    tolerance: float = 1e-5
+    tolerance_reason: str | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    def save(self, directory: Path) -> None:
+        """Write every file the artifact needs into `directory` (it exists and is empty)."""
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, directory: Path, target: Device) -> Optimized:
+        """Open a saved artifact in a fresh process. Must not execute what it reads."""
+        raise NotImplementedError
+
+
+class Technique:
+    """An optimisation technique; its class attributes are literals, read without importing it.
+
+    changes: "numerics" (class A), "structure" (B) or "architecture" (C).
+    claims: what gauge must find in the reloaded artifact; none is a failure.
+    variants: parameter sets; all name the same parameters in the same order, the first is the
+        default, and a value given in an id (`name:0.7`) is read as the type of the first's.
+    trains: True where `apply` needs the training split.
+    """
+
+    name: ClassVar[str] = ""
+    family: ClassVar[str] = ""
+    changes: ClassVar[str] = "numerics"
+    claims: ClassVar[tuple[str, ...]] = ()
+    variants: ClassVar[tuple[dict[str, Any], ...]] = ()
+
+    def refuses(self, model: Model, target: Device) -> str | None:
+        """A sentence saying why not, shown as it is, or None. Runs in a worker."""
+        return None
+
+    def apply(self, module: nn.Module, context: Context) -> Optimized:
+        """Optimise `module` (FP32, in eval mode, on the CPU, this call's own copy)."""
+        raise NotImplementedError
+
+    def rebuild(self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]) -> nn.Module:
+        """Give an untrained `module` the structure that `apply` gives, so that weights load."""
+        return module
+
+
+_registry: dict[str, Technique] = {}
+
+
+def register(technique: type[Technique]) -> type[Technique]:
+    """Class decorator: makes the technique known by its name."""
+    if not technique.name:
+        raise ValueError(f"technique {technique.__name__} has no name")
+    known = _registry.get(technique.name)
+    if known is not None:
+        raise ValueError(
+            f"technique {technique.name!r} is registered twice: "
+            f"{type(known).__module__} and {technique.__module__}"
+        )
+    _registry[technique.name] = technique()
+    return technique
+
+
+def _load_all() -> None:
+    import optimizers
+
+    for module in pkgutil.iter_modules(optimizers.__path__):
+        importlib.import_module(f"optimizers.{module.name}")
+
+
+def get(name: str) -> Technique:
+    """The technique of that name (without parameters); KeyError when there is none."""
+    if name not in _registry:
+        _load_all()
+    return _registry[name]
+
+
+def names() -> list[str]:
+    """All registered names, sorted."""
+    _load_all()
+    return sorted(_registry)
