@@ -95,7 +95,7 @@ class Technique:
     claims: what gauge must find in the reloaded artifact; none is a failure.
     variants: parameter sets; all name the same parameters in the same order, the first is the
         default, and a value given in an id (`name:0.7`) is read as the type of the first's.
-    trains: True where `apply` needs the training split.
+    lossless: True where the result computes what FP32 computes, up to rounding.
     """
 
     name: ClassVar[str] = ""
@@ -103,6 +103,7 @@ class Technique:
     changes: ClassVar[str] = "numerics"
     claims: ClassVar[tuple[str, ...]] = ()
     variants: ClassVar[tuple[dict[str, Any], ...]] = ()
+    lossless: ClassVar[bool] = False
 
     def refuses(self, model: Model, target: Device) -> str | None:
         """A sentence saying why not, shown as it is, or None. Runs in a worker."""

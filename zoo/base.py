@@ -67,6 +67,8 @@ class Model:
     name: ClassVar[str] = ""
     variants: ClassVar[tuple[str, ...]] = ()
     """A family's members: each is a model of its own, named `name:variant`."""
+    evaluation_samples: ClassVar[int | None] = None
+    """How many samples the evaluation split has, so that a plan can tell what it can decide."""
 
     variant: str | None = None
 

@@ -26,6 +26,8 @@ class Target:
     dtype: ClassVar[str] = "float32"
     baseline: ClassVar[str] = "cpu"
     cpu_twin: ClassVar[str] = "cpu"
+    standard: ClassVar[tuple[str, ...] | None] = None
+    """Globs over `model-technique`: what the standard matrix holds here; None is everything."""
 
     threads: int = 1
 

@@ -7,5 +7,7 @@ from gauge.targets.cuda import Cuda
 @register
 class Bf16(Cuda):
     name = "bf16"
+    device = "cuda"
+    baseline = "cuda"
     dtype = "bfloat16"
     cpu_twin = "bf16_cpu"

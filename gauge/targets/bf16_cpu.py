@@ -8,3 +8,4 @@ from gauge.targets.cpu import Cpu
 class Bf16Cpu(Cpu):
     name = "bf16_cpu"
     dtype = "bfloat16"
+    standard = ("resnet18-none",)

@@ -7,5 +7,7 @@ from gauge.targets.cuda import Cuda
 @register
 class Fp16(Cuda):
     name = "fp16"
+    device = "cuda"
+    baseline = "cuda"
     dtype = "float16"
     cpu_twin = "fp16_cpu"

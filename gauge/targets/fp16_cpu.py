@@ -8,3 +8,4 @@ from gauge.targets.cpu import Cpu
 class Fp16Cpu(Cpu):
     name = "fp16_cpu"
     dtype = "float16"
+    standard = ("digits_mlp-none",)

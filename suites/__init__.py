@@ -1,0 +1,1 @@
+"""The pytest suites and their plugin: they drive zoo, optimizers, gauge and reports."""
