@@ -135,6 +135,22 @@ def fresh(value: Any) -> Any:
     return _rebuild([value], lambda tensors, _: tensors[0].clone(), _ROOT)
 
 
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same structure with `change` applied to each tensor."""
+    return _rebuild([value], lambda tensors, _: change(tensors[0]), _ROOT)
+
+
+def fill(like: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """A structure like `like` holding the given tensors, by path as `flatten` names them.
+
+    Raises ValueError where the two name different paths.
+    """
+    differing = sorted(set(flatten(like)) ^ set(tensors))
+    if differing:
+        raise ValueError(f"structure differs at {', '.join(differing)}")
+    return _rebuild([like], lambda _, path: tensors[path], _ROOT)
+
+
 def join(outputs: Sequence[Any]) -> Any:
     """Outputs of several batches as one, tensors joined along dimension 0, structure kept.
 

@@ -172,7 +172,7 @@ def _definition(
         attributes.update(_literals(path, one, wanted))
     if "name" not in attributes:
         raise CatalogError(
-            f"{where}: {kind} class {node.name} has no literal name; write name = \"…\" in the class"
+            f'{where}: {kind} class {node.name} has no literal name; write name = "…" in the class'
         )
     name = attributes["name"]
     if not isinstance(name, str) or not NAME.match(name):
@@ -182,7 +182,7 @@ def _definition(
         )
     for key in REQUIRED[kind]:
         if key not in attributes:
-            raise CatalogError(f"{where}: {kind} {name!r} has no {key}; write {key} = \"…\"")
+            raise CatalogError(f'{where}: {kind} {name!r} has no {key}; write {key} = "…"')
     if kind == "technique":
         _check_technique(where, name, attributes)
     methods = {

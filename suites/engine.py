@@ -1,0 +1,323 @@
+"""Runs the stages of cells in workers and remembers what they gave."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from gauge.cache import Cache, DamagedEntry, Entry, digest
+from gauge.isolation import Outcome, Workers
+from gauge.verdict import Status
+from suites import keys
+from suites.catalog import ROOT, Catalog
+from suites.durations import Durations
+from suites.journal import Journal
+from suites.matrix import Cell
+from suites.options import Settings
+from suites.progress import Progress
+
+RELOAD_BATCHES = (1, 3, 32)
+REFUSALS = ("Refused", "Unavailable")
+PRELOAD = ("suites.preload",)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Stopped(Exception):
+    """A cell that cannot go on: refused, or an error. The message is the reason."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A model's FP32 weights (a cache entry) and its checked outputs on one device."""
+
+    weights: Entry
+    outputs: Path
+    facts: dict[str, Any]
+
+
+@dataclass
+class Engine:
+    """Stages on demand, each at most once: prepare, baseline, apply, examine, memory, speed."""
+
+    settings: Settings
+    catalog: Catalog
+    progress: Progress
+    notices: list[str] = field(default_factory=list)
+    built: int = 0
+
+    def __post_init__(self) -> None:
+        self.cache = Cache(self.settings.cache)
+        self.durations = Durations(self.settings.cache / "durations.json")
+        state = self.settings.cache / "runs" / digest(str(self.settings.report))[:16]
+        self.state = state
+        self.journal = Journal(
+            state / "journal.jsonl",
+            keys.identity(self.catalog, self.settings),
+            resume=self.settings.resume,
+        )
+        if self.settings.resume and self.journal.changed:
+            self.notices.append(
+                "--resume: measuring everything again, since these changed: "
+                + ", ".join(self.journal.changed)
+            )
+        shutil.rmtree(state / "logs", ignore_errors=True)
+        (state / "logs").mkdir(parents=True)
+        self.workers = Workers(PRELOAD, self._environment())
+        self._memo: dict[Any, Any] = {}
+
+    def _environment(self) -> dict[str, str]:
+        threads = str(self.settings.threads.count)
+        environment = dict.fromkeys(
+            ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads
+        )
+
+        path = os.environ.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{ROOT}:{path}" if path else str(ROOT)
+        environment["HF_HUB_OFFLINE"] = environment["TRANSFORMERS_OFFLINE"] = "1"
+        environment["TOKENIZERS_PARALLELISM"] = "false"
+        # cuBLAS is deterministic only with a fixed workspace, set before CUDA starts.
+        environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        if self.settings.imagenet:
+            environment["OPTGAUGE_IMAGENET"] = str(self.settings.imagenet)
+        return environment
+
+    def close(self) -> None:
+        self.workers.close()
+        self.journal.close()
+        self.durations.save()
+
+    # Jobs
+
+    def job(
+        self,
+        function: str,
+        label: str,
+        stage: str,
+        arguments: dict[str, Any],
+        *,
+        keep: bool = True,
+    ) -> Any:
+        """Run `suites.jobs:function` in a worker; Stopped when it refuses, fails or crashes.
+
+        keep: whether the journal holds the result for --resume.
+        """
+        arguments = {**self._common(), **arguments}
+        question = [function, arguments]
+        if keep:
+            known = self.journal.get(question)
+            if known is not None:
+                return known
+        self.progress.start(label, stage)
+        log = self.state / "logs" / f"{label}.{stage}.log"
+        outcome = self.workers.run(
+            f"suites.jobs:{function}",
+            arguments,
+            log=log,
+            timeout=self.settings.cell_timeout,
+            memory_bytes=self.settings.cell_memory,
+            tick=self.progress.tick,
+        )
+        if outcome.kind != "ok":
+            raise self._stopped(outcome, stage)
+        self.durations.add(label, stage, outcome.seconds)
+        result = {**outcome.result, "seconds": round(outcome.seconds, 3)}
+        if keep:
+            self.journal.put(question, result)
+        return result
+
+    def _common(self) -> dict[str, Any]:
+        return {
+            "plugins": [str(path) for path in self.settings.plugins],
+            "threads": self.settings.threads.count,
+            "seed": self.settings.seed,
+        }
+
+    def _stopped(self, outcome: Outcome, stage: str) -> Stopped:
+        if outcome.error_type in REFUSALS:
+            return Stopped(Status.REFUSED, outcome.message or "refused without a reason")
+        return Stopped(Status.ERROR, f"{stage}: {outcome.problem}")
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The value made earlier for this key, or the same Stopped again."""
+        if key not in self._memo:
+            try:
+                self._memo[key] = make()
+            except Stopped as stopped:
+                self._memo[key] = stopped
+        value = self._memo[key]
+        if isinstance(value, Stopped):
+            raise value
+        return value
+
+    def known(self, stage: str, cell: Cell) -> bool:
+        """Whether a cell's stage has been done (or has stopped) in this run."""
+        return (stage, cell) in self._memo
+
+    def results(self) -> list[tuple[Any, Any]]:
+        """What stages gave so far, without those that stopped."""
+        return [(k, v) for k, v in self._memo.items() if not isinstance(v, Stopped)]
+
+    # The cache
+
+    def _cached(
+        self, kind: str, key: dict[str, Any], build: Callable[[Path], dict[str, Any]]
+    ) -> Entry:
+        name = digest(key)
+        with self.cache.lock(kind, name):
+            try:
+                entry = self.cache.open(kind, name)
+            except DamagedEntry as damage:
+                self.notices.append(f"damaged cache entry, built again: {damage}")
+                self.progress.line(self.notices[-1], yellow=True)
+                self.cache.drop(kind, name)
+                entry = None
+            if entry is not None:
+                return entry
+            with self.cache.scratch() as directory:
+                meta = build(directory)
+                self.built += 1
+                return self.cache.store(kind, name, directory, meta)
+
+    # Stages
+
+    def weights(self, model: str) -> Entry:
+        """The model's FP32 weights: trained or loaded now, or from the cache."""
+
+        def build(directory: Path) -> dict[str, Any]:
+            arguments = {"model": model, "directory": str(directory)}
+            return self.job("prepare", model, "train", arguments, keep=False)
+
+        def make() -> Entry:
+            return self._cached("weights", keys.weights(self.catalog, model, self.settings), build)
+
+        return self.once(("weights", model), make)
+
+    def device_of(self, target: str) -> str:
+        """The FP32 target that this one is compared with."""
+        return self.catalog.targets[target].attributes["baseline"]
+
+    def baseline(self, model: str, target: str) -> Baseline:
+        """The model's checked FP32 baseline on the target's device."""
+        device = self.device_of(target)
+
+        def make() -> Baseline:
+            weights = self.weights(model)
+            outputs = self.state / f"baseline-{model}-{device}.npz"
+            arguments = {
+                "model": model,
+                "target": device,
+                "weights": str(weights.path),
+                "sha256": weights.meta["sha256"],
+                "outputs": str(outputs),
+            }
+            facts = self.job("baseline", f"{model}-{device}", "baseline", arguments)
+            return Baseline(weights, outputs, {**weights.meta, **facts})
+
+        return self.once(("baseline", model, device), make)
+
+    def arm(self, cell: Cell) -> dict[str, Any]:
+        """The job arguments that name a cell's baseline."""
+        baseline = self.baseline(cell.model, cell.target)
+        return {
+            "model": cell.model,
+            "target": cell.target,
+            "baseline_target": self.device_of(cell.target),
+            "weights": str(baseline.weights.path),
+        }
+
+    def artifact(self, cell: Cell) -> Entry:
+        """The cell's saved artifact: optimised now, or from the cache."""
+
+        def build(directory: Path) -> dict[str, Any]:
+            workdir = tempfile.mkdtemp(prefix="work-", dir=self.cache.root)
+            arguments = {
+                **self.arm(cell),
+                "stages": [[stage.technique, dict(stage.params)] for stage in cell.stages],
+                "batches": list(RELOAD_BATCHES),
+                "directory": str(directory),
+                "workdir": workdir,
+            }
+            try:
+                return self.job("apply", cell.id, "apply", arguments, keep=False)
+            finally:
+                shutil.rmtree(workdir, ignore_errors=True)
+
+        def make() -> Entry:
+            sha256 = self.baseline(cell.model, cell.target).weights.meta["sha256"]
+            key = keys.artifact(self.catalog, cell, self.settings, sha256)
+            return self._cached("artifacts", key, build)
+
+        return self.once(("artifact", cell), make)
+
+    def examined(self, cell: Cell) -> dict[str, Any]:
+        """Reload, evidence, accuracy, fidelity and size of the reloaded artifact."""
+
+        def make() -> dict[str, Any]:
+            entry = self.artifact(cell)
+            baseline = self.baseline(cell.model, cell.target)
+            samples = self.settings.report / "samples"
+            samples.mkdir(parents=True, exist_ok=True)
+            arguments = {
+                **self.arm(cell),
+                "artifact": str(entry.path),
+                "claims": entry.meta["claims"],
+                "batches": list(RELOAD_BATCHES),
+                "baseline_outputs": str(baseline.outputs),
+                "samples": str(samples / f"{cell.id}.npz"),
+                "cell": cell.id,
+            }
+            return self.job("examine", cell.id, "examine", arguments)
+
+        return self.once(("examined", cell), make)
+
+    def memory(self, cell: Cell, batch: int, *, candidate: bool) -> dict[str, Any]:
+        """Peak memory of one arm in a process of its own."""
+        device = self.device_of(cell.target)
+        key = ("memory", batch, cell if candidate else (cell.model, device))
+
+        def make() -> dict[str, Any]:
+            arguments = {**self.arm(cell), "batch": batch, "artifact": None}
+            label = cell.id
+            if candidate:
+                arguments["artifact"] = str(self.artifact(cell).path)
+            else:
+                arguments["target"] = device
+                label = f"{cell.model}-{device}"
+            with self.alone(cell.target):
+                return self.job("memory", label, "memory", arguments)
+
+        return self.once(key, make)
+
+    def speed_process(
+        self, cell: Cell, batches: list[int], number: int, label: str, *, control: bool
+    ) -> dict[str, Any]:
+        """One process that times baseline and candidate (or, for A/A, its copy) in turns."""
+        arguments = {
+            **self.arm(cell),
+            "artifact": None if control else str(self.artifact(cell).path),
+            "batches": batches,
+            "number": number,
+        }
+        with self.alone(cell.target):
+            return self.job("speed", label, "speed", arguments)
+
+    def alone(self, target: str) -> FileLock:
+        """The lock of a timed section: one at a time on each device of this host."""
+        device = self.catalog.targets[target].attributes["device"]
+        return FileLock(Path(tempfile.gettempdir()) / f"optgauge-timing-{device}.lock", mode=0o666)
+
+    def probe(self, target: str) -> dict[str, Any]:
+        """Whether the target can be used here, its capabilities and fixed settings."""
+        make = lambda: self.job("probe", target, "probe", {"target": target}, keep=False)  # noqa: E731
+        return self.once(("probe", target), make)

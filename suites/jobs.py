@@ -1,0 +1,271 @@
+"""The work of one stage, run in a worker: plain data in, plain data out."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import optimizers
+import zoo
+from gauge import evidence, fidelity, outputs, targets, timing
+from gauge import memory as peak
+from gauge.baseline_checks import BaselineProblem, find_problems
+from optimizers import artifact, pipeline
+from optimizers.eager import EagerModule
+from suites import world as shared
+from suites.world import World, load_plugin
+
+CHECKED_BATCH = 4
+
+
+def probe(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Whether a target can be used, what it can do, and the settings it fixes."""
+    world = World(arguments)
+    target = targets.get(arguments["target"])
+    target.threads = world.threads
+    missing = target.missing()
+    if missing:
+        return {"missing": missing}
+    return {"missing": None, "capabilities": target.capabilities(), "settings": target.prepare()}
+
+
+def plugins(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Import the plug-ins; what they registered, or where the first failing one failed."""
+    for path in arguments["plugins"]:
+        try:
+            load_plugin(Path(path))
+        except BaseException as error:  # noqa: BLE001 - told to the user with its line
+            return {"problem": _plugin_problem(Path(path), error)}
+    return {
+        "problem": None,
+        "models": zoo.names(),
+        "techniques": optimizers.names(),
+        "targets": targets.names(),
+    }
+
+
+def _plugin_problem(path: Path, error: BaseException) -> str:
+    line, trace = 1, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{path}:{line}: the plug-in does not import: {type(error).__name__}: {error}"
+
+
+def prepare(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Train or load a model's FP32 weights and save them."""
+    world = World(arguments)
+    torch.manual_seed(world.seed)
+    module = world.model.build()
+    began = time.perf_counter()
+    origin = "built"
+    if hasattr(world.model, "train"):
+        world.model.train(module, world.seed)
+        origin = "trained"
+    elif hasattr(world.model, "load"):
+        world.model.load(module)
+        origin = "pretrained"
+    seconds = time.perf_counter() - began
+    module.eval()
+    optimized = EagerModule(module, world.model.full_name)
+    optimized.place(targets.get("cpu"))
+    folder = Path(arguments["directory"]) / shared.ARTIFACT
+    folder.mkdir()
+    artifact.save(optimized, folder)
+    return {
+        "sha256": shared.weights_hash(module),
+        "files": artifact.sizes(folder),
+        "origin": origin,
+        "train_seconds": round(seconds, 3) if origin == "trained" else None,
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "architecture": type(module).__name__,
+    }
+
+
+def baseline(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Check the FP32 baseline on its device, run the evaluation split, keep its outputs."""
+    world = World(arguments)
+    module = world.baseline()
+    problems = find_problems(module, world.target.cast(world.model.example(CHECKED_BATCH)))
+    if problems:
+        raise BaselineProblem("; ".join(problems))
+    split = world.model.split("evaluation")
+    joined = shared.evaluate(module, split, world.target)
+    bad, total = outputs.nonfinite(joined)
+    if bad:
+        raise RuntimeError(f"the baseline's outputs are not finite: {bad} of {total}")
+    scores = shared.score(world.model, joined, split, joined)
+    shared.write_npz(Path(arguments["outputs"]), shared.arrays(joined))
+    return {
+        "score": float(scores.mean()),
+        "evaluation": len(split),
+        "groups": len(set(map(int, split.groups))) if split.groups is not None else None,
+    }
+
+
+def apply(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Optimise a fresh copy of the baseline and save the artifact."""
+    world = World(arguments)
+    stages = [(name, params) for name, params in arguments["stages"]]
+    workdir = Path(arguments["workdir"])
+    context = optimizers.Context(
+        model=world.model, target=world.target, params={}, seed=world.seed, workdir=workdir
+    )
+    torch.manual_seed(world.seed)
+    optimized, reports = pipeline.apply(stages, world.fp32(), context)
+    directory = Path(arguments["directory"])
+    (directory / shared.ARTIFACT).mkdir()
+    artifact.save(optimized, directory / shared.ARTIFACT)
+    in_memory: dict[str, np.ndarray] = {}
+    for batch in arguments["batches"]:
+        if optimized.batch in (None, batch):
+            result = shared.run_example(world, optimized, batch)
+            in_memory |= {f"{batch}/{path}": array for path, array in shared.arrays(result).items()}
+    shared.write_npz(directory / "in_memory.npz", in_memory)
+    return {
+        "stages": reports,
+        "claims": pipeline.claims(stages, world.target),
+        "batch": optimized.batch,
+        "tolerance": optimized.tolerance,
+        "tolerance_reason": optimized.tolerance_reason,
+        "files": artifact.sizes(directory / shared.ARTIFACT),
+    }
+
+
+def examine(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Reload the artifact in this fresh process and ask everything that is not a time of it.
+
+    Each part that raises is told as that part's error, so that one does not hide the others.
+    """
+    world = World(arguments)
+    candidate = shared.load_candidate(world)
+    return {
+        "reload": _part(lambda: _reloaded(world, candidate)),
+        "evidence": _part(lambda: _evidence(world, candidate)),
+        **_split(_part(lambda: _evaluated(world, candidate))),
+    }
+
+
+def _part(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return measure()
+    except Exception as error:  # noqa: BLE001 - becomes the ERROR verdict of this part's gates
+        traceback.print_exc()
+        text = str(error).strip()
+        first = text.splitlines()[0] if text else ""
+        return {"error": f"{type(error).__name__}: {first}".rstrip(": ")}
+
+
+def _split(evaluated: dict[str, Any]) -> dict[str, Any]:
+    if "error" in evaluated:
+        return {"accuracy": evaluated, "fidelity": evaluated}
+    return evaluated
+
+
+def _reloaded(world: World, candidate: Any) -> dict[str, Any]:
+    """Largest relative difference to the in-memory outputs, by batch size."""
+    differences: dict[str, float | None] = {}
+    errors: dict[str, str] = {}
+    with np.load(Path(world.arguments["artifact"]) / "in_memory.npz") as stored:
+        for batch in world.arguments["batches"]:
+            prefix = f"{batch}/"
+            before = {k.removeprefix(prefix): stored[k] for k in stored if k.startswith(prefix)}
+            try:
+                after = shared.arrays(shared.run_example(world, candidate, batch))
+            except Exception as error:  # noqa: BLE001 - a refused batch size is a finding
+                errors[str(batch)] = f"{type(error).__name__}: {error}".splitlines()[0]
+                continue
+            if before:
+                found = outputs.compare(before, after)
+                differences[str(batch)] = None if found.problem else found.relative
+                if found.problem:
+                    errors[str(batch)] = found.problem
+    return {"batches": differences, "errors": errors}
+
+
+def _evidence(world: World, candidate: Any) -> dict[str, Any]:
+    subject = evidence.Subject(
+        candidate=candidate,
+        baseline=world.baseline(),
+        batch=world.target.cast(world.model.example(candidate.batch or CHECKED_BATCH)),
+        directory=Path(world.arguments["artifact"]) / shared.ARTIFACT,
+        target=world.target,
+    )
+    return {"claims": evidence.count(tuple(world.arguments["claims"]), subject)}
+
+
+def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
+    """Per-sample scores of both sides, and how alike the outputs are."""
+    split = world.model.split("evaluation")
+    joined = shared.evaluate(candidate, split, world.target, candidate.batch)
+    with np.load(world.arguments["baseline_outputs"]) as stored:
+        reference = outputs.fill(joined, {path: torch.from_numpy(stored[path]) for path in stored})
+    bad, total = outputs.nonfinite(joined)
+    layer = None
+    if bad and candidate.module is not None:
+        batch = world.target.cast(world.model.example(CHECKED_BATCH))
+        layer = outputs.first_nonfinite_layer(candidate.module, batch)
+    nonfinite = {"count": bad, "of": total, "layer": layer}
+    before = shared.score(world.model, reference, split, reference)
+    after = shared.score(world.model, joined, split, reference)
+    groups = None if split.groups is None else [int(one) for one in split.groups]
+    content = {"baseline": before.astype("float32"), "candidate": after.astype("float32")}
+    if groups is not None:
+        content["groups"] = np.asarray(groups)
+    shared.write_npz(Path(world.arguments["samples"]), content)
+    labels = None if split.labels is None else split.labels.numpy()
+    alike = fidelity.compare(shared.arrays(reference), shared.arrays(joined), labels)
+    return {
+        "accuracy": {
+            "baseline": before.tolist(),
+            "candidate": after.tolist(),
+            "groups": groups,
+            "nonfinite": nonfinite,
+        },
+        "fidelity": {**alike, "nonfinite": nonfinite},
+    }
+
+
+def speed(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Baseline and candidate in turns in this process; one log-ratio a batch size."""
+    world = World(arguments)
+    # Which arm is loaded first decides where its weights lie in memory, so it alternates.
+    if arguments["number"] % 2:
+        candidate, base = shared.load_candidate(world), world.baseline()
+    else:
+        base, candidate = world.baseline(), shared.load_candidate(world)
+    measured = {}
+    for batch in arguments["batches"]:
+        if getattr(candidate, "batch", None) not in (None, batch):
+            measured[str(batch)] = {"refused": f"the artifact accepts batch {candidate.batch} only"}
+            continue
+        example = world.model.example(batch)
+        control = arguments["artifact"] is None
+        measured[str(batch)] = timing.measure_pair(
+            base,
+            candidate,
+            world.target,
+            world.baseline_target.cast(example),
+            (world.baseline_target if control else world.target).cast(example),
+        ).as_dict()
+    return {"batches": measured}
+
+
+def memory(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Peak memory of loading one arm and running it, in this process alone."""
+    world = World(arguments)
+    example = world.target.cast(world.model.example(arguments["batch"]))
+    with peak.PeakMemory(world.target) as measured:
+        call = shared.load_candidate(world)
+        args, kwargs = example
+        with torch.inference_mode():
+            for _ in range(3):
+                call(*args, **kwargs)
+    return measured.as_dict()

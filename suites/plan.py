@@ -1,0 +1,106 @@
+"""--plan: what a run would do, what it would hold cells to, and how long it would take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gauge.cache import Cache, digest
+from gauge.machine import cpu_flags
+from gauge.policy import Limit
+from gauge.verdict import BATCH_GATES
+from suites import keys
+from suites.durations import Durations, spoken
+from suites.rounds import CONTROLS
+
+if TYPE_CHECKING:
+    from suites.matrix import Cell
+    from suites.run import Run
+
+LIMITED = ("accuracy", "fidelity", "size", "speed", "memory")
+PROCESSES = 3
+
+
+def lines(run: Run) -> Iterator[str]:
+    """The plan, a line at a time."""
+    cells = list(dict.fromkeys(cell for cell, _, _ in run.selected.values()))
+    durations = Durations(run.settings.cache / "durations.json")
+    cache = Cache(run.settings.cache)
+    # The plan starts no worker, so what a GPU can do is not known here.
+    run.capabilities = {cell.target: cpu_flags() for cell in cells}
+    seconds, trained = 0.0, set()
+    yield f"{len(cells)} cells, {len(run.selected)} gates; nothing is measured"
+    for cell in cells:
+        state, cost = _cell(run, cache, durations, cell, trained)
+        seconds += cost
+        yield f"  {cell.id}  [{state}]  {_limits(run, cell)}"
+    if any(gate == "speed" for _, gate, _ in run.selected.values()):
+        controls = min(CONTROLS, len({cell.model for cell in cells}))
+        seconds += controls * 12 * durations.guess("A/A", "speed")
+    yield f"about {spoken(seconds)}, by earlier runs where there were any"
+    yield from _undecidable(run, cells)
+
+
+def _cell(
+    run: Run, cache: Cache, durations: Durations, cell: Cell, trained: set[str]
+) -> tuple[str, float]:
+    seconds, state = 0.0, "to optimise"
+    key = digest(keys.weights(run.catalog, cell.model, run.settings))
+    if not cache.has("weights", key):
+        state = "to train and optimise"
+        if cell.model not in trained:
+            seconds += durations.guess(cell.model, "train")
+    else:
+        entry = cache.open("weights", key)
+        assert entry is not None
+        wanted = keys.artifact(run.catalog, cell, run.settings, entry.meta["sha256"])
+        if cache.has("artifacts", digest(wanted)):
+            state = "cached"
+    if cell.model not in trained:
+        seconds += durations.guess(cell.model, "baseline")
+    trained.add(cell.model)
+    if state != "cached":
+        seconds += durations.guess(cell.id, "apply")
+    gates = [gate for one, gate, _ in run.selected.values() if one == cell]
+    if set(gates) - {"speed", "memory"}:
+        seconds += durations.guess(cell.id, "examine")
+    seconds += gates.count("memory") * durations.guess(cell.id, "memory")
+    if "speed" in gates:
+        seconds += PROCESSES * durations.guess(cell.id, "speed")
+    return state, seconds
+
+
+def _limits(run: Run, cell: Cell) -> str:
+    shown = []
+    asked = [(gate, batch) for one, gate, batch in run.selected.values() if one == cell]
+    for gate, batch in asked:
+        if gate not in LIMITED:
+            continue
+        name = f"{gate}-b{batch}" if gate in BATCH_GATES else gate
+        limit = run.limit(cell, gate, batch)
+        if isinstance(limit, Limit):
+            sign = ">=" if limit.min is not None else "<="
+            shown.append(f"{name} {sign} {limit.bound:g} ({limit.source})")
+        elif limit.source != "default":
+            shown.append(f"{name}: no expectation ({limit.source})")
+    return ", ".join(shown)
+
+
+def _undecidable(run: Run, cells: list[Cell]) -> Iterator[str]:
+    """Accuracy limits that the evaluation split cannot decide, however good the candidate is."""
+    told = set()
+    for cell in cells:
+        samples = run.catalog.models[cell.model].attributes["evaluation_samples"]
+        limit = run.limit(cell, "accuracy", None)
+        if not samples or not isinstance(limit, Limit):
+            continue
+        # With no discordant pair at all, PASS still needs P(Bin(n, limit) = 0) <= .05.
+        needed = math.ceil(math.log(0.05) / math.log1p(-limit.bound)) if limit.bound > 0 else None
+        if (needed is None or samples < needed) and (cell.model, limit.source) not in told:
+            told.add((cell.model, limit.source))
+            wanted = f"at least {needed} samples" if needed else "a limit above 0"
+            yield (
+                f"{cell.model}: {samples} evaluation samples cannot decide accuracy <= "
+                f"{limit.bound:g} ({limit.source}); it takes {wanted}"
+            )

@@ -1,0 +1,207 @@
+"""The pytest plugin: options, one test a gate, verdicts as outcomes, records and the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gauge.verdict import BATCH_GATES, GATES
+from suites import options, plan, terminal
+from suites.catalog import ROOT, CatalogError
+from suites.run import Run
+
+KEY = pytest.StashKey[Run]()
+SUITES = ROOT / "suites"
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    # The command line is parsed already when a larger repository collects this folder.
+    late = bool(getattr(pluginmanager.get_plugin("pytestconfig"), "args", None))
+    try:
+        options.add(parser)
+    except ValueError as clash:
+        # In a larger repository, collected as a part of it, another plugin may own a name.
+        if not late:
+            raise pytest.UsageError(
+                f"optgauge: an option is taken by another plugin: {clash}"
+            ) from clash
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "optgauge(cell, gate): one gate of one cell")
+    if not hasattr(config.option, "cell_timeout"):
+        return  # loaded while a larger repository was being collected: its tests are skipped
+    try:
+        config.stash[KEY] = Run.create(config)
+    except CatalogError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(Recorder(config.stash[KEY]), "optgauge-recorder")
+    if config.option.plan:
+        config.option.collectonly = True
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    gate = _gate(metafunc.definition)
+    if gate is None:
+        return
+    run = metafunc.config.stash.get(KEY, None)
+    if run is None:
+        reason = "optgauge runs by itself: pytest <its folder>/suites"
+        metafunc.parametrize(
+            "cell, batch", [pytest.param(None, None, marks=pytest.mark.skip(reason))]
+        )
+        return
+    batches = run.settings.batches if gate in BATCH_GATES else (None,)
+    params = []
+    for cell in run.cells:
+        for batch in batches:
+            name = cell.id if batch is None else f"{cell.id}-b{batch}"
+            params.append(
+                pytest.param(cell, batch, id=name, marks=pytest.mark.optgauge(cell, gate))
+            )
+    metafunc.parametrize("cell, batch", params)
+
+
+def _gate(function: Any) -> str | None:
+    """The gate that a test function of suites/test_gates.py asks, by its name."""
+    if function.path != SUITES / "test_gates.py":
+        return None
+    gate = function.originalname.removeprefix("test_")
+    return gate if gate in GATES else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    run = config.stash.get(KEY, None)
+    if run is None:
+        return
+    ours = [item for item in items if item.get_closest_marker("optgauge")]
+    if not ours:
+        return
+    # Cell by cell, so that a cell's answers come together; times last, since all cells share
+    # their rounds. What is not ours keeps its place in front.
+    order = {cell.id: number for number, cell in enumerate(run.cells)}
+
+    def place(item: pytest.Item) -> tuple[int, int, int]:
+        cell, gate = _asked(item)
+        return int(gate == "speed"), order[cell.id], GATES.index(gate)
+
+    others = [item for item in items if not item.get_closest_marker("optgauge")]
+    items[:] = others + sorted(ours, key=place)
+
+
+def _asked(item: pytest.Item) -> tuple[Any, str]:
+    marker = item.get_closest_marker("optgauge")
+    assert marker is not None
+    return marker.args[0], marker.args[1]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    run = session.config.stash.get(KEY, None)
+    if run is None:
+        return
+    for item in session.items:
+        if item.get_closest_marker("optgauge"):
+            cell, gate = _asked(item)
+            run.select(cell, gate, item.callspec.params["batch"], item.nodeid)  # type: ignore[attr-defined]
+    if run.selected and not session.config.option.collectonly:
+        run.begin()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    run = config.stash.get(KEY, None)
+    if run is None or not run.selected:
+        return []
+    return terminal.heading(run)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
+    run = session.config.stash.get(KEY, None)
+    if run is not None and run.settings.plan:
+        session.config.get_terminal_writer().line()
+        for line in plan.lines(run):
+            session.config.get_terminal_writer().line(line)
+        return True  # type: ignore[return-value]
+    try:
+        result = yield
+        if run is not None and run.begun:
+            run.finish_controls()
+        return result
+    finally:
+        if run is not None and run.begun:
+            run.progress.clear()
+
+
+@pytest.fixture(scope="session")
+def optgauge(request: pytest.FixtureRequest) -> Run:
+    """The run that this session is."""
+    return request.config.stash[KEY]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    report = yield
+    if report.when == "call" and item.get_closest_marker("optgauge"):
+        # Travels to the controller under pytest-xdist, since a report's attributes are sent along.
+        report.optgauge = item.config.stash[KEY].record_of(item.nodeid)
+    return report
+
+
+class Recorder:
+    """Keeps verdicts as reports arrive: in the one process, or in the controller of workers."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        record = getattr(report, "optgauge", None)
+        if record is None or self.run.worker:
+            return
+        self.run.keep(report.nodeid, record)
+        if report.failed:
+            self.run.progress.line(terminal.failure_line(record), red=True)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """A pytest-xdist worker is done: take what it adds to the run's record."""
+        parts = getattr(node, "workeroutput", {}).get("optgauge")
+        if parts:
+            self.run.shards.append(parts)
+
+
+def pytest_report_teststatus(
+    report: pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, str] | None:
+    run = config.stash.get(KEY, None)
+    if run is None or getattr(report, "optgauge", None) is None:
+        return None
+    run.progress.clear()
+    return terminal.test_status(report, verbose=config.option.verbose > 0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    run = session.config.stash.get(KEY, None)
+    if run is None:
+        return
+    if run.worker:
+        if run.begun:
+            session.config.workeroutput["optgauge"] = run.header_parts()  # type: ignore[attr-defined]
+    elif run.begun or run.records:
+        session.exitstatus = run.end(int(exitstatus))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    run = config.stash.get(KEY, None)
+    if run is not None and hasattr(run, "header"):
+        terminal.summary(run, terminalreporter)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    run = config.stash.get(KEY, None)
+    if run is not None:
+        run.close()

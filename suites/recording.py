@@ -1,0 +1,244 @@
+"""From a run to its records: the run's own line, a line a verdict, and the rendered pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import secrets
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from reports.render import render as render_pages
+
+from gauge.machine import fingerprint, versions
+from gauge.sequential import control
+from gauge.verdict import Verdict
+from suites.catalog import ROOT
+from suites.matrix import Cell
+from suites.privacy import scrub
+
+if TYPE_CHECKING:
+    from suites.run import Run
+
+MEASURED = {"PASS", "FAIL", "INCONCLUSIVE", "WAIVED"}
+
+
+def command_line(words: Sequence[str | Path]) -> str:
+    """The command that started this run, without private paths."""
+    return scrub(shlex.join(["pytest", *map(str, words)]))
+
+
+def new_run_id(started: float) -> str:
+    """Sortable by time and unique: `20261125T040000Z-ab12cd`."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started))}-{secrets.token_hex(3)}"
+
+
+def measured(record: Mapping[str, Any]) -> bool:
+    """Whether a record holds a measurement (a refusal, say, does not)."""
+    return record["status"] in MEASURED or record.get("value") is not None
+
+
+def verdict_record(run: Run, cell: Cell, verdict: Verdict, seconds: float) -> dict[str, Any]:
+    """One line of records.jsonl; the run's id is added when it is written."""
+    record = verdict.record()
+    return scrub(
+        {
+            "kind": "verdict",
+            "schema": 1,
+            "run": getattr(run, "run_id", ""),
+            "cell": {"model": cell.model, "technique": cell.technique, "target": cell.target},
+            "id": cell.id,
+            "class": cell.cls,
+            "family": cell.family,
+            "gate": record.pop("gate"),
+            "batch": record.pop("batch"),
+            **record,
+            "seconds": round(seconds, 3),
+            "command": cell_command(run, cell),
+        },
+        places(run),
+    )
+
+
+def cell_command(run: Run, cell: Cell) -> str:
+    """The command that repeats a cell, with the options that decide its answers."""
+    settings = run.settings
+    words = ["pytest", "suites/", "--target", cell.target, "--model", cell.model]
+    words += ["--technique", cell.technique]
+    words += [word for batch in settings.gated if batch != 1 for word in ("--batch", str(batch))]
+    words += [f"--plugin={path}" for path in settings.plugins]
+    if settings.imagenet:
+        words += ["--imagenet", str(settings.imagenet)]
+    if settings.policy != ROOT / "policy.toml":
+        words += ["--policy", str(settings.policy)]
+    if settings.seed:
+        words += ["--seed", str(settings.seed)]
+    return shlex.join(words)
+
+
+def places(run: Run) -> dict[Path, str]:
+    """Folders whose place on this machine is nobody's business."""
+    return {run.settings.cache: "CACHE", Path.cwd(): "."}
+
+
+def parts(run: Run) -> dict[str, Any]:
+    """What one process contributes to the run's line: models and A/A cells."""
+    models: dict[str, Any] = {}
+    for (kind, *rest), value in run.engine.results():
+        if kind != "baseline":
+            continue
+        model, device = rest
+        facts = value.facts
+        entry = models.setdefault(
+            model,
+            {
+                "sha256": facts["sha256"],
+                "parameters": facts["parameters"],
+                "architecture": facts["architecture"],
+                "train_seconds": facts["train_seconds"],
+                "evaluation": facts["evaluation"],
+                "groups": facts["groups"],
+                "score": {},
+            },
+        )
+        entry["score"][device] = facts["score"]
+    lanes = [lane for lane in run.rounds.lanes.values() if lane.control]
+    ratios = [
+        {
+            "model": lane.cell.model,
+            "target": run.engine.device_of(lane.cell.target),
+            "log_ratios": [p["log_ratio"] for p in lane.tracks[1].runs[0]],
+            "stopped": str(lane.tracks[1].stopped or lane.tracks[1].invalid or "") or None,
+        }
+        for lane in lanes
+    ]
+    return {
+        "run": run.run_id,
+        "started": run.started,
+        "models": models,
+        "aa": ratios,
+        "targets": {name: run.engine.probe(name) for name in run.capabilities},
+        "selected_cells": len(run.asked_cells),
+        "notices": list(run.engine.notices),
+    }
+
+
+def interruption(exitstatus: int, missing: int, gate: str) -> str | None:
+    """Why a run is not complete, or None."""
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        return f"interrupted: {missing} gates were not asked"
+    if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+        return "an internal error of the suite"
+    return f"stopped early: {missing} gates were not asked" if missing else None
+
+
+def run_record(
+    run: Run, contributed: list[dict[str, Any]], *, complete: bool, interrupted: str | None
+) -> dict[str, Any]:
+    """The first line of records.jsonl."""
+    settings = run.settings
+    now = time.time()
+    first = contributed[0] if contributed else {}
+    began = min((part["started"] for part in contributed), default=now)
+    controls = [one for part in contributed for one in part["aa"]]
+    aa, contaminated, warning = control_results(controls)
+    models: dict[str, Any] = {}
+    for part in contributed:
+        models.update(part["models"])
+    commit, dirty = _git()
+    record = {
+        "kind": "run",
+        "schema": 1,
+        "run": first.get("run") or new_run_id(began),
+        "started": _utc(began),
+        "finished": _utc(now) if complete else None,
+        "complete": complete,
+        "interrupted": interrupted,
+        "seconds": round(now - began, 1),
+        "commit": commit,
+        "dirty": dirty,
+        "gate": settings.gate,
+        "matrix": settings.matrix,
+        "effort": settings.effort,
+        "seed": settings.seed,
+        "targets": sorted({cell.target for cell in run.cells}),
+        "options": _options(run),
+        "command": run.command,
+        "machine": {
+            **fingerprint(settings.threads),
+            "gpu": next(
+                (
+                    probe["settings"]
+                    for part in contributed
+                    for probe in part["targets"].values()
+                    if probe.get("settings", {}).get("device")
+                ),
+                None,
+            ),
+        },
+        "versions": versions(),
+        "policy": settings.policy.name,
+        "policy_sha256": hashlib.sha256(settings.policy.read_bytes()).hexdigest(),
+        "models": models,
+        "aa": aa,
+        "contaminated": contaminated,
+        "aa_warning": warning,
+        "selected_cells": max((part["selected_cells"] for part in contributed), default=0),
+        "notices": sorted({notice for part in contributed for notice in part["notices"]}),
+    }
+    return scrub(record, places(run))
+
+
+def control_results(
+    controls: list[dict[str, Any]],
+) -> tuple[list[dict[str, Any]], bool, str | None]:
+    """The A/A cells as the run's record holds them, whether they say contaminated, a warning."""
+    if not controls:
+        return [], False, None
+    judged = control({f"{one['model']}-{one['target']}": one["log_ratios"] for one in controls})
+    results = []
+    for one, found in zip(controls, judged.cells, strict=True):
+        facts = dataclasses.asdict(found)
+        del facts["name"]
+        about = {"model": one["model"], "target": one["target"], "batch": 1}
+        results.append({**about, **facts, "stopped": one["stopped"]})
+    return results, judged.contaminated, judged.warning
+
+
+def _options(run: Run) -> dict[str, Any]:
+    chosen = dataclasses.asdict(run.settings)
+    shown = ("targets", "models", "techniques", "gated", "reported", "cell_timeout", "cell_memory")
+    return {
+        **{key: chosen[key] for key in shown},
+        "plugins": [path.name for path in run.settings.plugins],
+        "resume": run.settings.resume,
+    }
+
+
+def _utc(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+def _git() -> tuple[str | None, bool | None]:
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    changes = ask("status", "--porcelain") if commit else None
+    return commit, None if changes is None else bool(changes)
+
+
+def render(run: Run) -> Path:
+    """index.html and summary.md beside the records."""
+    return render_pages(run.settings.report, run.settings.report)

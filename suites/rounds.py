@@ -1,0 +1,169 @@
+"""Timing processes of all cells in turns: one process of each open cell, round after round.
+
+One cell's processes are never taken back to back: what disturbs the machine for some seconds
+would then look like that cell's own speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gauge.sequential import LOOKS as ALL_LOOKS
+from gauge.sequential import QUICK_LOOKS, Outcome, decide
+from gauge.verdict import Status
+from suites.engine import Engine, Stopped
+from suites.matrix import Cell
+
+LOOKS = {"quick": QUICK_LOOKS, "standard": ALL_LOOKS, "thorough": ALL_LOOKS}
+CONTROLS = 5
+
+
+@dataclass
+class Track:
+    """The processes that timed one cell at one batch size, and whether more are needed.
+
+    limit: the ratio to clear, None when the batch is only reported. runs: one list of processes'
+    measurements for each fresh sequence (a later one confirms a FAIL or repeats a close call).
+    """
+
+    batch: int
+    limit: float | None
+    looks: Sequence[int]
+    repeat_inconclusive: bool = False
+    runs: list[list[dict[str, Any]]] = field(default_factory=lambda: [[]])
+    stopped: Stopped | None = None
+    invalid: str | None = None
+
+    @property
+    def open(self) -> bool:
+        if self.stopped or self.invalid:
+            return False
+        if self.limit is None:
+            return len(self.runs[0]) < self.looks[0]
+        status = decide(self.ratios(-1), self.limit, self.looks).status
+        if status is Outcome.CONTINUE:
+            return True
+        before = decide(self.ratios(-2), self.limit, self.looks).status if self.runs[1:] else None
+        confirm = status is Outcome.FAIL and before is not Outcome.FAIL
+        repeat = status is Outcome.INCONCLUSIVE and before is None and self.repeat_inconclusive
+        if confirm or repeat:
+            self.runs.append([])
+            return True
+        return False
+
+    def deciding(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+        """The run that decides and the one that confirms it; a repeated close call is left out."""
+        runs = self.runs
+        if self.limit is not None and len(runs) > 1:
+            if decide(self.ratios(0), self.limit, self.looks).status is Outcome.INCONCLUSIVE:
+                runs = runs[1:]
+        return runs[0], runs[1] if len(runs) > 1 else None
+
+    def ratios(self, run: int) -> list[float]:
+        return [process["log_ratio"] for process in self.runs[run]]
+
+    def add(self, process: dict[str, Any]) -> None:
+        if process.get("refused"):
+            self.stopped = Stopped(Status.REFUSED, process["refused"])
+        elif process.get("invalid"):
+            self.invalid = process["invalid"]
+        else:
+            self.runs[-1].append(process)
+
+
+@dataclass
+class Lane:
+    """One cell (or A/A control) and its tracks, timed together in the same processes."""
+
+    cell: Cell
+    tracks: dict[int, Track]
+    control: bool = False
+    processes: int = 0
+    seconds: float = 0.0
+
+    def open_batches(self) -> list[int]:
+        return [batch for batch, track in self.tracks.items() if track.open]
+
+
+class Rounds:
+    """All lanes of a run; `until` times rounds until one track is decided."""
+
+    def __init__(self, engine: Engine, effort: str) -> None:
+        self.engine = engine
+        self.looks = LOOKS[effort]
+        self.thorough = effort == "thorough"
+        self.lanes: dict[tuple[str, bool], Lane] = {}
+        self._turn = 0
+
+    def track(self, batch: int, limit: float | None) -> Track:
+        return Track(batch, limit, self.looks, self.thorough)
+
+    def add(self, cell: Cell, tracks: dict[int, Track]) -> None:
+        self.lanes[cell.id, False] = Lane(cell, tracks)
+
+    def add_controls(self) -> None:
+        """A/A cells: FP32 against its own copy, for up to five of the models being timed."""
+        seen: dict[tuple[str, str], Cell] = {}
+        for (_, control), lane in self.lanes.items():
+            if not control:
+                device = self.engine.device_of(lane.cell.target)
+                seen.setdefault((lane.cell.model, device), lane.cell)
+        most = self.looks[-1]
+        for cell in list(seen.values())[:CONTROLS]:
+            track = Track(1, None, (most,))
+            self.lanes[cell.id, True] = Lane(cell, {1: track}, control=True)
+
+    def until(self, cell: Cell, batch: int) -> Track:
+        """Time processes, all open lanes in turns, until this track needs no more."""
+        lane = self.lanes[cell.id, False]
+        while lane.tracks[batch].open:
+            self._step()
+        return lane.tracks[batch]
+
+    def finish_controls(self) -> None:
+        """Give the A/A cells the processes they still lack."""
+        while any(lane.control and lane.open_batches() for lane in self.lanes.values()):
+            self._step(controls_only=True)
+
+    def expected(self) -> float:
+        """Seconds that timing will still take, if decided lanes stop and others take a third."""
+        total = 0.0
+        for lane in self.lanes.values():
+            if lane.open_batches():
+                wanted = self.looks[-1] if lane.control else self.looks[min(1, len(self.looks) - 1)]
+                left = max(1, wanted - lane.processes)
+                total += left * self.engine.durations.guess(self._label(lane), "speed")
+        return total
+
+    @staticmethod
+    def _label(lane: Lane) -> str:
+        return f"{lane.cell.model}-AA-{lane.cell.target}" if lane.control else lane.cell.id
+
+    def _step(self, *, controls_only: bool = False) -> None:
+        lanes = list(self.lanes.values())
+        for offset in range(len(lanes)):
+            lane = lanes[(self._turn + offset) % len(lanes)]
+            if controls_only and not lane.control:
+                continue
+            if lane.open_batches():
+                self._turn = (self._turn + offset + 1) % len(lanes)
+                self._time(lane)
+                return
+        raise RuntimeError("no lane is open, yet a track waits")
+
+    def _time(self, lane: Lane) -> None:
+        batches = lane.open_batches()
+        try:
+            result = self.engine.speed_process(
+                lane.cell, batches, lane.processes, self._label(lane), control=lane.control
+            )
+        except Stopped as stopped:
+            for batch in batches:
+                lane.tracks[batch].stopped = stopped
+            return
+        lane.processes += 1
+        lane.seconds += result["seconds"]
+        for batch in batches:
+            lane.tracks[batch].add(result["batches"][str(batch)])

@@ -1,0 +1,274 @@
+"""One run: what was asked, the engine that answers, and the verdicts so far."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from gauge.machine import packages_problem
+from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
+from gauge.verdict import Verdict
+from reports import records as record_files
+from suites import catalog as catalogs
+from suites import exporting, matrix, options, recording, verdicts
+from suites.catalog import ROOT, Catalog
+from suites.engine import Engine
+from suites.matrix import Cell
+from suites.options import Settings
+from suites.progress import Progress
+from suites.rounds import Rounds
+
+SAVE_EVERY_SECONDS = 10.0
+
+Question = tuple[Cell, str, int | None]
+
+
+@dataclass
+class Run:
+    """Everything that one pytest session of the suites knows."""
+
+    settings: Settings
+    catalog: Catalog
+    cells: list[Cell]
+    policy: Policy
+    progress: Progress
+    command: str
+    worker: bool = False
+    selected: dict[str, Question] = field(default_factory=dict)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shards: list[dict[str, Any]] = field(default_factory=list)
+    begun: bool = False
+
+    @classmethod
+    def create(cls, config: pytest.Config) -> Run:
+        """Read options, catalogue, cells and policy; nothing is started."""
+        settings = options.read(config.option, ROOT)
+        catalog = catalogs.read(settings.plugins)
+        cells = matrix.cells(
+            catalog,
+            matrix=settings.matrix,
+            targets=settings.targets,
+            models=settings.models,
+            techniques=settings.techniques,
+        )
+        known = Known(
+            models=sorted(catalog.models),
+            techniques=sorted(catalog.techniques),
+            families=sorted({*catalog.families(), "combination"}),
+            targets=sorted(catalog.targets),
+        )
+        try:
+            policy = Policy.read(settings.policy, known)
+            policy.check([cell.facts for cell in cells], settings.batches)
+        except PolicyError as error:
+            raise pytest.UsageError(str(error)) from error
+        writer = config.get_terminal_writer()
+        progress = Progress(
+            writer,
+            terminal=bool(getattr(writer, "hasmarkup", False)) and sys.__stdout__ is not None,
+            quiet=config.option.verbose < 0 or hasattr(config, "workerinput"),
+        )
+        words = config.invocation_params.args
+        return cls(
+            settings,
+            catalog,
+            cells,
+            policy,
+            progress,
+            recording.command_line(words),
+            worker=hasattr(config, "workerinput"),
+        )
+
+    def select(self, cell: Cell, gate: str, batch: int | None, nodeid: str) -> None:
+        """A test of this session."""
+        self.selected[nodeid] = (cell, gate, batch)
+
+    # The start
+
+    def begin(self) -> None:
+        """Start workers, check plug-ins and targets; pytest.UsageError when one is unusable."""
+        problem = packages_problem()
+        if problem:
+            raise pytest.UsageError(problem)
+        if self.settings.cache_drop:
+            shutil.rmtree(self.settings.cache, ignore_errors=True)
+        self.begun = True
+        self.started = time.time()
+        self._saved = time.monotonic()
+        self.run_id = recording.new_run_id(self.started)
+        self._prepare_folder()
+        self.engine = Engine(self.settings, self.catalog, self.progress)
+        self._check_plugins()
+        self.capabilities = {name: self._capabilities(name) for name in self._targets()}
+        self.asked_cells = list(dict.fromkeys(cell for cell, _, _ in self.selected.values()))
+        self.progress.total = len(self.asked_cells)
+        self.rounds = Rounds(self.engine, self.settings.effort)
+        self._lanes()
+        self.progress.remaining = self.remaining
+        self._answers: dict[Question, tuple[Verdict, float]] = {}
+        self._left = {
+            cell: sum(1 for one, _, _ in self.selected.values() if one == cell)
+            for cell in self.asked_cells
+        }
+
+    def _prepare_folder(self) -> None:
+        report = self.settings.report
+        try:
+            report.mkdir(parents=True, exist_ok=True)
+            probe = report / ".writable"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise pytest.UsageError(f"--report {report}: cannot be written ({error})") from error
+        if not self.settings.resume and not self.worker:
+            shutil.rmtree(report / "samples", ignore_errors=True)
+
+    def _check_plugins(self) -> None:
+        if not self.settings.plugins:
+            return
+        found = self.engine.job("plugins", "plug-ins", "probe", {}, keep=False)
+        if found["problem"]:
+            raise pytest.UsageError(found["problem"])
+        for kind in ("models", "techniques", "targets"):
+            unseen = sorted(set(found[kind]) - set(getattr(self.catalog, kind)))
+            if unseen:
+                raise pytest.UsageError(
+                    f"a plug-in registers the {kind} {', '.join(unseen)} in a way that cannot be "
+                    "read from its source; decorate a class with a literal name"
+                )
+
+    def _targets(self) -> list[str]:
+        return sorted({cell.target for cell, _, _ in self.selected.values()})
+
+    def _capabilities(self, name: str) -> list[str]:
+        probed = self.engine.probe(name)
+        if not probed["missing"]:
+            return probed["capabilities"]
+        usable = [one for one in self.catalog.targets if not self.engine.probe(one)["missing"]]
+        twin = self.catalog.targets[name].attributes["cpu_twin"]
+        hint = f" Its CPU twin is {twin}: pytest suites/ --target {twin}" if twin in usable else ""
+        raise pytest.UsageError(
+            f"--target {name}: {probed['missing']}. Usable here: {', '.join(sorted(usable))}.{hint}"
+        )
+
+    def _lanes(self) -> None:
+        batches: dict[Cell, list[int]] = {}
+        for cell, gate, batch in self.selected.values():
+            if gate == "speed" and batch is not None:
+                batches.setdefault(cell, []).append(batch)
+        for cell, sizes in batches.items():
+            tracks = {}
+            for batch in sorted(sizes):
+                limit = self.limit(cell, "speed", batch)
+                bound = limit.bound if isinstance(limit, Limit) else None
+                tracks[batch] = self.rounds.track(batch, bound)
+            self.rounds.add(cell, tracks)
+        self.rounds.add_controls()
+
+    # Questions
+
+    def limit(self, cell: Cell, gate: str, batch: int | None) -> Limit | NoExpectation:
+        """What the policy holds this gate to here."""
+        if batch is not None and batch not in self.settings.gated:
+            return NoExpectation(
+                f"batch {batch} is reported, not gated (--batch {batch} gates it)", "default"
+            )
+        return self.policy.limit(cell.facts, gate, batch, self.capabilities[cell.target])
+
+    def ask(self, cell: Cell, gate: str, batch: int | None) -> Verdict:
+        """The verdict of one gate: measured now, or with what was measured before."""
+        question = (cell, gate, batch)
+        if question not in self._answers:
+            began = time.monotonic()
+            verdict = verdicts.judge(self, cell, gate, batch)
+            self._answers[question] = (verdict, time.monotonic() - began)
+        return self._answers[question][0]
+
+    def record_of(self, nodeid: str) -> dict[str, Any] | None:
+        """The record of a test's verdict; None when the test ended before there was one."""
+        question = self.selected[nodeid]
+        if question not in self._answers:
+            return None
+        verdict, seconds = self._answers[question]
+        return recording.verdict_record(self, question[0], verdict, seconds)
+
+    def keep(self, nodeid: str, record: dict[str, Any]) -> None:
+        """Take a verdict's record; the file is rewritten now and then, and at the end."""
+        if not self.records:
+            self.started = getattr(self, "started", time.time())
+            self._saved = getattr(self, "_saved", time.monotonic())
+        self.records[nodeid] = record
+        if nodeid in self.selected:
+            self._count_down(self.selected[nodeid][0])
+        if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+            self.save(complete=False, interrupted="still running")
+            self._saved = time.monotonic()
+
+    def _count_down(self, cell: Cell) -> None:
+        self._left[cell] -= 1
+        if self._left[cell] == 0:
+            self.progress.done += 1
+
+    def remaining(self) -> float:
+        """Seconds that the rest will take, by earlier durations."""
+        guess = self.engine.durations.guess
+        total = self.rounds.expected()
+        built = set()
+        for nodeid, (cell, gate, _) in self.selected.items():
+            if nodeid in self.records or gate == "speed":
+                continue
+            if gate == "memory":
+                total += guess(cell.id, "memory")
+            elif cell not in built and not self.engine.known("examined", cell):
+                built.add(cell)
+                total += guess(cell.id, "examine")
+                if not self.engine.known("artifact", cell):
+                    total += guess(cell.id, "apply")
+        return total
+
+    # The end
+
+    def finish_controls(self) -> None:
+        """Complete the A/A cells, when anything was timed."""
+        if any(gate == "speed" for _, gate, _ in self.selected.values()):
+            self.rounds.finish_controls()
+
+    def header_parts(self) -> dict[str, Any]:
+        """What this process adds to the run's record."""
+        return recording.parts(self)
+
+    def save(self, *, complete: bool, interrupted: str | None) -> None:
+        """Write records.jsonl as far as there are records."""
+        parts = [*self.shards, *([self.header_parts()] if self.begun else [])]
+        header = recording.run_record(self, parts, complete=complete, interrupted=interrupted)
+        run_id = header["run"]
+        lines = [{**record, "run": run_id} for record in self.records.values()]
+        record_files.write(self.settings.report / record_files.FILE, header, lines)
+        self.header = header
+
+    def end(self, exitstatus: int) -> int:
+        """Write everything; the exit status, which is pytest's own unless nothing was measured."""
+        if self.worker:
+            return exitstatus
+        missing = set(self.selected) - set(self.records)
+        interrupted = recording.interruption(exitstatus, len(missing), self.settings.gate)
+        self.save(complete=interrupted is None, interrupted=interrupted)
+        if self.settings.export:
+            exporting.export(self)
+        recording.render(self)
+        measured = [one for one in self.records.values() if recording.measured(one)]
+        if not measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            failed = exitstatus == pytest.ExitCode.TESTS_FAILED
+            return exitstatus if failed else int(pytest.ExitCode.NO_TESTS_COLLECTED)
+        if self.settings.gate == "release" and self.header["contaminated"] and exitstatus == 0:
+            return int(pytest.ExitCode.TESTS_FAILED)
+        return exitstatus
+
+    def close(self) -> None:
+        if self.begun and hasattr(self, "engine"):
+            self.engine.close()

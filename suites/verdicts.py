@@ -1,0 +1,142 @@
+"""From what was measured of a cell to the verdict of one of its gates."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import statistics
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gauge import judge as judges
+from gauge.verdict import Status, Verdict
+from suites.engine import Stopped
+from suites.matrix import Cell
+
+if TYPE_CHECKING:
+    from suites.run import Run
+
+MOST_SAMPLES = 200
+
+
+def judge(run: Run, cell: Cell, gate: str, batch: int | None) -> Verdict:
+    """Measure what the gate asks (unless it has been), hold it to the policy, apply waivers."""
+    try:
+        verdict = _GATES[gate](run, cell, batch)
+    except Stopped as stopped:
+        make = judges.refused if stopped.status is Status.REFUSED else judges.errored
+        verdict = make(gate, str(stopped), batch=batch)
+    waiver = run.policy.waiver(cell.facts, gate, batch, run.capabilities[cell.target])
+    if waiver is not None:
+        verdict = judges.apply_waiver(verdict, waiver, datetime.date.today())
+    return verdict
+
+
+def _examined(run: Run, cell: Cell, part: str) -> dict[str, Any]:
+    """One part of the examination; Stopped where that part raised."""
+    found = run.engine.examined(cell)[part]
+    if "error" in found:
+        raise Stopped(Status.ERROR, f"examine: {found['error']}")
+    return found
+
+
+def _evidence(run: Run, cell: Cell, batch: None) -> Verdict:
+    built = run.engine.artifact(cell)
+    verdict = judges.judge_evidence(_examined(run, cell, "evidence")["claims"])
+    extra = {"lossless": cell.lossless, "stages": built.meta["stages"]}
+    return dataclasses.replace(verdict, evidence={**verdict.evidence, **extra})
+
+
+def _reload(run: Run, cell: Cell, batch: None) -> Verdict:
+    meta = run.engine.artifact(cell).meta
+    terms = {key: meta[key] for key in ("batch", "tolerance", "tolerance_reason")}
+    return judges.judge_reload({**_examined(run, cell, "reload"), **terms})
+
+
+def _accuracy(run: Run, cell: Cell, batch: None) -> Verdict:
+    measured = _examined(run, cell, "accuracy")
+    return judges.judge_accuracy(measured, run.limit(cell, "accuracy", None))
+
+
+def _fidelity(run: Run, cell: Cell, batch: None) -> Verdict:
+    measured = _examined(run, cell, "fidelity")
+    return judges.judge_fidelity(measured, run.limit(cell, "fidelity", None))
+
+
+def _size(run: Run, cell: Cell, batch: None) -> Verdict:
+    artifact = run.engine.artifact(cell)
+    baseline = run.engine.baseline(cell.model, cell.target).weights.meta["files"]
+    measured = {
+        "baseline_bytes": sum(baseline.values()),
+        "candidate_bytes": sum(artifact.meta["files"].values()),
+        "files": artifact.meta["files"],
+    }
+    return judges.judge_size(measured, run.limit(cell, "size", None))
+
+
+def _memory(run: Run, cell: Cell, batch: int) -> Verdict:
+    run.engine.examined(cell)
+    baseline = run.engine.memory(cell, batch, candidate=False)
+    candidate = run.engine.memory(cell, batch, candidate=True)
+    measured = {
+        "baseline_bytes": baseline["bytes"],
+        "candidate_bytes": candidate["bytes"],
+        "reason": baseline["reason"] or candidate["reason"],
+        "unavailable": baseline["bytes"] is None or candidate["bytes"] is None,
+    }
+    return judges.judge_memory(measured, run.limit(cell, "memory", batch), batch=batch)
+
+
+def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
+    run.engine.examined(cell)
+    track = run.rounds.until(cell, batch)
+    if track.stopped:
+        raise track.stopped
+    first, confirming = track.deciding()
+    measured = {
+        "first": _ratios(first),
+        "confirming": _ratios(confirming) if confirming else None,
+        "medians": {arm: _middle(first, arm) for arm in ("baseline", "candidate")},
+        "samples": {arm: _samples(first, arm) for arm in ("baseline", "candidate")},
+        "invalid": track.invalid,
+        "steady": all(process["steady"] for process in first),
+        "threads": run.settings.threads.count,
+        "extra": {"machine": [process["monitors"] for process in first]},
+    }
+    limit = run.limit(cell, "speed", batch)
+    verdict = judges.judge_speed(measured, limit, run.rounds.looks, batch=batch)
+    if verdict.status is Status.FAIL:
+        flags = run.capabilities[cell.target]
+        shape = f"batch {batch}"
+        verdict = dataclasses.replace(
+            verdict, reason=f"{verdict.reason}; {shape}; CPU flags {' '.join(flags) or 'none'}"
+        )
+    return verdict
+
+
+def _ratios(processes: list[dict[str, Any]]) -> list[float]:
+    return [process["log_ratio"] for process in processes]
+
+
+def _middle(processes: list[dict[str, Any]], arm: str) -> float | None:
+    """Median over processes of each one's median time of a call, in seconds."""
+    medians = [statistics.median(process[f"{arm}_samples"]) for process in processes]
+    return statistics.median(medians) if medians else None
+
+
+def _samples(processes: list[dict[str, Any]], arm: str) -> list[float]:
+    """The processes' samples, thinned evenly where there are too many to keep."""
+    samples = [value for process in processes for value in process[f"{arm}_samples"]]
+    step = -(-len(samples) // MOST_SAMPLES) if samples else 1
+    return samples[::step]
+
+
+_GATES: dict[str, Callable[..., Verdict]] = {
+    "evidence": _evidence,
+    "reload": _reload,
+    "accuracy": _accuracy,
+    "fidelity": _fidelity,
+    "size": _size,
+    "speed": _speed,
+    "memory": _memory,
+}

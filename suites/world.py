@@ -1,0 +1,153 @@
+"""What jobs share: the model and target their arguments name, weights, outputs and files."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import zoo
+from gauge import outputs, targets
+from optimizers import artifact
+
+EVALUATION_BATCH = 32
+ARTIFACT = "artifact"
+
+
+class World:
+    """The model, target and settings that a job's arguments name."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+        self.threads: int = arguments["threads"]
+        self.seed: int = arguments["seed"]
+        torch.set_num_threads(self.threads)
+        for path in arguments["plugins"]:
+            load_plugin(Path(path))
+
+    @functools.cached_property
+    def model(self) -> zoo.Model:
+        model = zoo.get(self.arguments["model"])
+        reason = model.refuses()
+        if reason:
+            raise zoo.Unavailable(reason)
+        return model
+
+    @functools.cached_property
+    def target(self) -> targets.Target:
+        return self._target(self.arguments["target"])
+
+    @functools.cached_property
+    def baseline_target(self) -> targets.Target:
+        return self._target(self.arguments.get("baseline_target", self.arguments["target"]))
+
+    def _target(self, name: str) -> targets.Target:
+        target = targets.get(name)
+        target.threads = self.threads
+        reason = target.missing()
+        if reason:
+            raise RuntimeError(f"target {name}: {reason}")
+        target.prepare()
+        return target
+
+    def fp32(self) -> torch.nn.Module:
+        """The baseline module in FP32 on the CPU, in eval mode."""
+        torch.manual_seed(self.seed)
+        folder = Path(self.arguments["weights"]) / ARTIFACT
+        module = artifact.load(folder, targets.get("cpu")).module
+        assert module is not None
+        return module
+
+    def baseline(self) -> torch.nn.Module:
+        """The baseline on its device."""
+        return self.baseline_target.place(self.fp32())
+
+
+def load_plugin(path: Path) -> None:
+    """Import a plug-in file once."""
+    name = f"optgauge_plugin_{path.stem}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path}: cannot be loaded as a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def weights_hash(module: torch.nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes, independent of the file format."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def evaluate(
+    call: Callable[..., Any], split: zoo.Split, target: targets.Target, batch: int | None = None
+) -> Any:
+    """Outputs for a whole split, joined along dimension 0, on the CPU."""
+    size = batch or EVALUATION_BATCH
+    parts = []
+    with torch.inference_mode():
+        for one in split.batches(size):
+            args, kwargs = target.cast(one)
+            parts.append(on_cpu(call(*args, **kwargs)))
+    return outputs.join(parts)
+
+
+def on_cpu(result: Any) -> Any:
+    """The same structure with FP32 copies on the CPU (integers stay integers)."""
+
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.float() if tensor.is_floating_point() else tensor
+
+    return outputs.map_tensors(result, lambda tensor: move(tensor.detach().cpu()).clone())
+
+
+def score(model: zoo.Model, joined: Any, split: zoo.Split, reference: Any) -> np.ndarray:
+    """The model's per-sample scores as float64 [n]; raises when they are not that."""
+    scores = torch.as_tensor(model.score(joined, split, reference)).double().numpy()
+    if scores.shape != (len(split),):
+        raise ValueError(
+            f"{model.full_name}.score returned shape {scores.shape}; expected ({len(split)},)"
+        )
+    return scores
+
+
+def arrays(result: Any) -> dict[str, np.ndarray]:
+    """Flattened outputs as arrays by path."""
+    return {path: tensor.numpy() for path, tensor in outputs.flatten(result).items()}
+
+
+def write_npz(path: Path, content: dict[str, np.ndarray]) -> None:
+    """Write an .npz that is whole or not there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **content)  # type: ignore[arg-type]
+    os.replace(temporary, path)
+
+
+def run_example(world: World, call: Callable[..., Any], batch: int) -> Any:
+    """The outputs for the model's example of that batch size, on the CPU."""
+    args, kwargs = world.target.cast(world.model.example(batch))
+    with torch.inference_mode():
+        return on_cpu(call(*args, **kwargs))
+
+
+def load_candidate(world: World) -> Any:
+    """The reloaded artifact; for A/A controls (no artifact) a second copy of the baseline."""
+    path = world.arguments["artifact"]
+    if path is None:
+        return world.baseline()
+    return artifact.load(Path(path) / ARTIFACT, world.target)
