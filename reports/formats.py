@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from reports.records import Record
 
 ABSENT = "not available"
+NO_LIMIT = "none"
 
 _NARROW = "\u202f"  # between a number and its unit: does not break
 _MINUS = "\u2212"
@@ -79,13 +80,13 @@ def threshold(verdict: Record) -> float | None:
 
 
 def limit(verdict: Record) -> str:
-    """A verdict's limit: "≥ 1.20x", "≤ 1.00 pt", or "none"."""
+    """A verdict's limit: "≥ 1.20x", "≤ 1.00 pt", "all claims", or "none"."""
     bounds = verdict.get("limit") or {}
     if bounds.get("min") is not None:
         return f"≥{_NARROW}{form(verdict)(bounds['min'])}"
     if bounds.get("max") is not None:
         return f"≤{_NARROW}{form(verdict)(bounds['max'])}"
-    return "none"
+    return "all claims" if verdict["gate"] == "evidence" else NO_LIMIT
 
 
 def measured(verdict: Record, interval: bool = True) -> str:
@@ -169,3 +170,8 @@ def _short(value: float) -> str:
     rounded = float(f"{value:.3g}")
     decimals = max(0, 2 - math.floor(math.log10(abs(rounded))))
     return f"{rounded:.{decimals}f}".replace("-", _MINUS)
+
+
+def whole(number: int | None) -> str:
+    """A whole number with thousands set apart: "11 173 962"."""
+    return ABSENT if number is None else f"{number:,}".replace(",", _NARROW)

@@ -141,7 +141,7 @@ def pareto(cells: list[Cell]) -> set[tuple[str, str, str]]:
 
 
 def means(cells: list[Cell]) -> list[Mean]:
-    """For each technique and target the geometric mean over models, best first."""
+    """For each technique and target the geometric mean over models, highest first."""
     groups: dict[tuple[str, str, str | None], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.technique, cell.target, cell.class_), []).append(cell)
@@ -151,7 +151,7 @@ def means(cells: list[Cell]) -> list[Mean]:
         speeds = [speed for cell in group if obstacle(cell) is None and (speed := _speed(cell))]
         value = math.exp(math.fsum(map(math.log, speeds)) / len(speeds)) if speeds else None
         found.append(Mean(*key, value, len(speeds), tuple(sorted(reasons.items()))))
-    return sorted(found, key=lambda mean: (mean.target, -(mean.value or 0), mean.technique))
+    return sorted(found, key=lambda mean: (-(mean.value or 0), mean.technique, mean.target))
 
 
 def _speed(cell: Cell) -> float | None:

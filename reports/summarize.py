@@ -212,16 +212,16 @@ CONTAMINATED = (
 def _sentence(
     verdict: str, counts: dict[str, int], cells: list[Cell], failing: list[Line], doubts: list[str]
 ) -> str:
-    gates = sum(counts.values())
-    everything = f"{formats.count(gates, 'gate')} of {formats.count(len(cells), 'cell')}"
+    gates = formats.count(sum(counts.values()), "gate")
+    number = formats.count(len(cells), "cell")
     if verdict == HOLD:
         failed = sum(len(line.verdicts) for line in failing)
         where = len({line.cell.key for line in failing})
         fail = "fails" if failed == 1 else "fail"
-        start = f"{failed} of {everything} {fail}, in {formats.count(where, 'cell')}"
-        return "; ".join([f"{start}, worst {_worst(failing[0])}", *doubts]) + "."
+        start = f"{failed} of {gates} {fail}, in {where} of {number}; worst is {_worst(failing[0])}"
+        return "; ".join([start, *doubts]) + "."
     if verdict == INCONCLUSIVE:
-        start = f"Nothing fails in {everything}, but " if gates else "No verdict: "
+        start = f"Nothing fails in {gates} of {number}, but " if counts else "No verdict: "
         return start + "; ".join(doubts) + "."
     passed = counts.get("PASS", 0) + counts.get("WAIVED", 0)
     waived = f", {counts['WAIVED']} of them by a waiver" if "WAIVED" in counts else ""
@@ -230,14 +230,14 @@ def _sentence(
         for status, word in (("NO_EXPECTATION", "have no limit here"), ("REFUSED", "were refused"))
         if status in counts
     ]
-    of = f"All {formats.count(passed, 'gate')} with a limit in {formats.count(len(cells), 'cell')}"
-    return "; ".join([f"{of} hold{waived}", *rest]) + "."
+    of = f"All {formats.count(passed, 'gate')} with a limit in {number} hold{waived}"
+    return "; ".join([of, *rest]) + "."
 
 
 def _worst(line: Line) -> str:
-    name = f"{line.cell.name}: {line.gates}"
-    if line.first.get("value") is None:
-        return f"{name} ({names.first_line(line.first.get('reason'), 120) or 'no reason given'})"
-    asked = formats.limit(line.first)
+    where = f"{line.cell.name}: {line.gates}"
+    cause = names.first_line(line.first.get("reason"), 120)
+    if line.first.get("value") is None or formats.threshold(line.first) is None:
+        return f"{where} ({cause or 'no reason given'})"
     number = formats.measured(line.first, interval=False)
-    return f"{name} {number}" + ("" if asked == "none" else f", asked {asked}")
+    return f"{where} {number}, asked {formats.limit(line.first)}"

@@ -1,0 +1,184 @@
+"""Writes index.html: one file that opens from disk, and reads well without scripts or styles."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import charts, formats, names, trust, view
+from reports import records as reading
+from reports.cells import SEVERITY
+from reports.records import Record, Records
+from reports.summarize import Summary, summarize
+
+PAGE = "index.html"
+MOST_BYTES = 4_800_000
+"""The page leaves details out rather than grow beyond this; it says which."""
+MOST_EMBEDDED = 1_000_000
+_FULL_CELLS = 400
+"""More cells than this, and their sections start without sample plots."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_LEVELS = (
+    "",
+    "To keep this page small, sample plots are left out below; the records hold the samples.",
+    "To keep this page small, only gates and commands are shown below; the records hold the rest.",
+)
+
+
+def render(path: Path | str, directory: Path | str) -> Path:
+    """Write index.html into directory from a record file, or from the directory that holds one.
+
+    Equal records give equal bytes. Raises RecordError when the records cannot be read whole.
+    """
+    return write(reading.read(path), directory)
+
+
+def write(records: Records, directory: Path | str) -> Path:
+    """Write index.html into directory from records already read."""
+    path = Path(directory) / PAGE
+    reading.replace(path, page(records).encode("utf-8"))
+    return path
+
+
+def page(records: Records) -> str:
+    """The page as text, as detailed as fits into MOST_BYTES."""
+    summary = summarize(records)
+    context = _context(summary, records)
+    level = 0 if len(summary.cells) <= _FULL_CELLS else 1
+    text = _fill(context, summary, level)
+    while len(text.encode("utf-8")) > MOST_BYTES and level < len(_LEVELS) - 1:
+        level += 1
+        text = _fill(context | {"data": "", "embedded": _embedded("")}, summary, level)
+    return text
+
+
+def _fill(context: dict[str, Any], summary: Summary, level: int) -> str:
+    sections = (view.section(cell, level) for cell in summary.cells)
+    template = _environment().get_template("page.html")
+    return template.render(context | {"sections": sections, "left_out": _LEVELS[level]})
+
+
+def _context(summary: Summary, records: Records) -> dict[str, Any]:
+    run = summary.run
+    data = _data(records)
+    style, script = _asset("style.css"), _asset("script.js")
+    return {
+        "csp": _csp(style, script),
+        "style": style,
+        "script": script,
+        "symbols": view.SYMBOLS,
+        "verdict": summary.verdict,
+        "sentence": summary.sentence,
+        "started": formats.moment(run.get("started")),
+        "counts": [
+            ("Cells", list(summary.cell_counts.items())),
+            ("Gates", list(summary.counts.items())),
+        ],
+        "failing": view.lines(summary.failing),
+        "undecided": view.lines(summary.undecided),
+        "waived": view.lines(summary.waived),
+        "checks": trust.checks(summary),
+        "facts": trust.facts(run),
+        "run_command": run.get("command"),
+        "aa": view.aa(run),
+        "models": view.models(run),
+        "recommended": view.recommended(summary),
+        "plots": [_safe(plot) for plot in charts.plots(summary)],
+        "unplotted": _unplotted(summary),
+        "legend": [status for status in reversed(SEVERITY) if status in summary.cell_counts],
+        "matrix": view.matrix(summary),
+        "means": view.means(summary),
+        "coverage": view.coverage(summary),
+        "errored": view.groups(summary.coverage.errored),
+        "refused": view.groups(summary.coverage.refused),
+        "overview": view.overview(summary),
+        "records_link": reading.FILE,
+        "data": data,
+        "embedded": _embedded(data),
+    }
+
+
+def _safe(plot: charts.Plot) -> dict[str, Any]:
+    # The SVG comes out of an XML serialiser, which escaped whatever names are in it.
+    return {"title": plot.title, "text": plot.text, "svg": Markup(plot.svg)}
+
+
+def _unplotted(summary: Summary) -> str:
+    measured = sum(cell.measured for cell in summary.cells)
+    missing = measured - len(charts.points(summary.cells))
+    return f"{formats.count(missing, 'cell')} without a speedup or a drop" if missing else ""
+
+
+def _embedded(data: str) -> str:
+    return "The records are in this page, as JSON in its element “records”;" if data else ""
+
+
+def _data(records: Records) -> Markup:
+    """The records as one JSON array for a script element; empty when it would be large."""
+    parts = []
+    size = 0
+    for text in _json_lines(records):
+        size += len(text)
+        if size > MOST_EMBEDDED:
+            return Markup()
+        parts.append(text)
+    text = "[" + ",\n".join(parts) + "]"
+    # Inside a script element only "<" can end it or start a comment.
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _json_lines(records: Records) -> Iterator[str]:
+    every: list[Record] = [records.run, *records.verdicts]
+    return (json.dumps(record, allow_nan=False, separators=(",", ":")) for record in every)
+
+
+def _csp(style: str, script: str) -> str:
+    """Nothing from anywhere, and no style or script but the page's own."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")
+
+
+@cache
+def _asset(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters["breakable"] = _breakable
+    return environment
+
+
+def _breakable(text: str) -> Markup:
+    """A pipeline's name that may break behind each stage."""
+    return Markup("+<wbr>").join(names.clean(text).split("+"))
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return names.clean(value)

@@ -1,0 +1,363 @@
+"""What the page's templates print: texts and lists, every number already formatted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports import formats, names, svg, trust
+from reports.cells import Cell, in_order
+from reports.charts import COLOURS
+from reports.picks import Pick, Ratio
+from reports.records import Record
+from reports.summarize import Group, Line, Summary, gate_name
+
+SYMBOLS = {
+    "PASS": "✓",
+    "FAIL": "✗",
+    "ERROR": "!",
+    "INCONCLUSIVE": "?",
+    "WAIVED": "~",
+    "NO_BASELINE": "≠",
+    "NO_EXPECTATION": "○",
+    "REFUSED": "\N{EN DASH}",
+    "SHIP": "✓",
+    "HOLD": "✗",
+    trust.GOOD: "✓",
+    trust.WARN: "~",
+    trust.BAD: "✗",
+    trust.UNKNOWN: "○",
+}
+CLASSES = {
+    "A": "the same architecture",
+    "B": "pruned or factorised from it",
+    "C": "another architecture",
+    None: "class not available",
+}
+FIRST_LINES = 6
+"""Cells listed under Why before the rest is folded."""
+MOST_LINES = 60
+"""Cells listed at all before the rest is left to the table of every cell."""
+
+View = dict[str, Any]
+
+
+def name(cell: Cell) -> View:
+    """A cell's names, short enough to show, and where its section is."""
+    return {
+        "model": names.short(cell.model, names.LONGEST_NAME),
+        "technique": names.short(cell.technique, names.LONGEST_NAME),
+        "target": names.short(cell.target, names.LONGEST_NAME),
+        "class_": cell.class_ or "?",
+        "status": cell.status,
+        "anchor": cell.anchor,
+        "command": cell.command,
+    }
+
+
+def lines(found: tuple[Line, ...]) -> View:
+    """Lines by cell, in their order: the first ones, those to fold, and how many more there are."""
+    groups: dict[tuple[str, str, str], list[Line]] = {}
+    for line in found:
+        groups.setdefault(line.cell.key, []).append(line)
+    shown = [
+        {**name(group[0].cell), "lines": [_line(line) for line in group]}
+        for group in list(groups.values())[:MOST_LINES]
+    ]
+    return {
+        "first": shown[:FIRST_LINES],
+        "folded": shown[FIRST_LINES:],
+        "more": len(groups) - len(shown),
+        "cells": len(groups),
+        "gates": sum(len(line.verdicts) for line in found),
+    }
+
+
+def _line(line: Line) -> View:
+    limit = line.first.get("limit") or {}
+    return {
+        "gates": line.gates,
+        "status": line.status,
+        "measured": formats.measured(line.first),
+        "picture": svg.interval(line.first),
+        "limit": formats.limit(line.first),
+        "source": limit.get("source"),
+        "cause": names.first_line(line.first.get("reason")) or "no reason given",
+    }
+
+
+def recommended(summary: Summary) -> list[View]:
+    """The recommended cells, a table a class; rows of which nothing was measured are left out."""
+    tables = []
+    for class_ in sorted({pick.class_ for pick in summary.picks}, key=lambda found: found or "~"):
+        picks = [pick for pick in summary.picks if pick.class_ == class_]
+        shown = [pick for pick in picks if pick.cell or set(dict(pick.instead)) - {"refused"}]
+        tables.append(
+            {
+                "class_": class_ or "?",
+                "meaning": CLASSES[class_],
+                "rows": [_pick(pick) for pick in shown],
+                "refused": len(picks) - len(shown),
+            }
+        )
+    return tables
+
+
+def _pick(pick: Pick) -> View:
+    cell = pick.cell
+    row: View = {
+        "model": names.short(pick.model, names.LONGEST_NAME),
+        "target": pick.target,
+        "cell": None if cell is None else name(cell),
+        "instead": tally(pick.instead),
+        "waived": None if pick.waived is None else name(pick.waived),
+        "waived_speed": formats.measured((pick.waived and pick.waived.gate("speed")) or _NOTHING),
+    }
+    if cell is not None:
+        row |= {
+            "speed": formats.measured(cell.gate("speed") or _NOTHING),
+            "pays": pick.pays,
+            "against": _against(pick),
+            "drop": formats.drop(cell.gate("accuracy")),
+            "size": _size(cell),
+        }
+    return row
+
+
+_NOTHING: Record = {"gate": "speed", "value": None}
+
+
+def _against(pick: Pick) -> tuple[str, str]:
+    """The ratio to the best lossless FP32, and what that is."""
+    if pick.best_fp32 is None:
+        return ratio(pick.against_fp32), "over eager: no other is faster"
+    if pick.cell is pick.best_fp32:
+        return "", "is the best FP32"
+    return ratio(pick.against_fp32), f"over {names.short(pick.best_fp32.technique, 60)}"
+
+
+def ratio(found: Ratio | None) -> str:
+    """A ratio with its interval."""
+    if found is None:
+        return formats.ABSENT
+    return formats.measured({"gate": "speed", **vars(found)})
+
+
+def _size(cell: Cell) -> str:
+    verdict = cell.gate("size")
+    if verdict is None or verdict.get("value") is None:
+        return formats.ABSENT
+    count = (verdict.get("candidate") or {}).get("bytes")
+    return formats.measured(verdict) + ("" if count is None else f", {formats.size(count)}")
+
+
+def tally(counted: tuple[tuple[str, int], ...]) -> str:
+    """Reasons with how often each occurs: "refused (2), crashed (1)"."""
+    return ", ".join(f"{reason} ({number})" for reason, number in counted)
+
+
+def matrix(summary: Summary) -> list[View]:
+    """A table a target of what became of each model and technique."""
+    return [_matrix(summary, target) for target in in_order(c.target for c in summary.cells)]
+
+
+def _matrix(summary: Summary, target: str) -> View:
+    cells = [cell for cell in summary.cells if cell.target == target]
+    models = in_order(cell.model for cell in cells)
+    techniques = in_order(cell.technique for cell in cells)
+    by_key = {cell.key: cell for cell in cells}
+    # Names of techniques are long and read best down the side, unless the models are far more.
+    down = len(models) > 2 * len(techniques)
+    rows, columns = (models, techniques) if down else (techniques, models)
+    return {
+        "target": target,
+        "corner": "model" if down else "technique",
+        "columns": [names.short(column, 60) for column in columns],
+        "rows": [
+            {
+                "name": names.short(row, 80),
+                "cells": [
+                    _entry(by_key.get((row, column, target) if down else (column, row, target)))
+                    for column in columns
+                ],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _entry(cell: Cell | None) -> View | None:
+    if cell is None:
+        return None
+    speed = cell.gate("speed")
+    timed = "" if speed is None or speed.get("value") is None else formats.measured(speed, False)
+    gates = in_order(v["gate"] for v in cell.verdicts if v["status"] == cell.status)
+    if not cell.measured:
+        words, timed = ("crashed" if cell.status == "ERROR" else "refused"), ""
+    elif cell.status in ("PASS", "NO_EXPECTATION"):
+        words, timed = timed or "pass", ""
+    else:
+        words = gates[0] + (f" +{len(gates) - 1}" if len(gates) > 1 else "")
+    return {"status": cell.status, "words": words, "timed": timed, "anchor": cell.anchor}
+
+
+def means(summary: Summary) -> list[View]:
+    """Geometric means a technique and target."""
+    return [
+        {
+            "technique": names.short(mean.technique, names.LONGEST_NAME),
+            "target": mean.target,
+            "class_": mean.class_ or "?",
+            "value": formats.FACTOR(mean.value),
+            "covered": mean.covered,
+            "left_out": tally(mean.left_out) or "none",
+        }
+        for mean in summary.means
+    ]
+
+
+def groups(found: tuple[Group, ...]) -> list[View]:
+    """Reasons with the cells, or gates of cells, that share each."""
+    return [
+        {
+            "reason": names.short(group.reason, names.LONGEST_LINE),
+            "number": sum(len(line.verdicts) for line in group.lines),
+            "cells": [
+                {**name(line.cell), "gates": "" if line.gates == "every gate" else line.gates}
+                for line in group.lines
+            ],
+        }
+        for group in found
+    ]
+
+
+def overview(summary: Summary) -> list[View]:
+    """A row a cell: the numbers behind the plots."""
+    return [
+        {
+            **name(cell),
+            "numbers": [_number(cell, gate) for gate in ("speed", "accuracy", "size", "memory")],
+            "pareto": cell.key in summary.pareto,
+        }
+        for cell in summary.cells
+    ]
+
+
+def _number(cell: Cell, gate: str) -> tuple[str, str]:
+    verdict = cell.gate(gate)
+    if verdict is None or verdict.get("value") is None:
+        return "", formats.ABSENT
+    return f"{verdict['value']:.6g}", formats.measured(verdict)
+
+
+def section(cell: Cell, level: int) -> View:
+    """Everything about a cell. level 0: all; 1: no sample plots; 2: gates and the command only."""
+    details = [] if level > 1 else _details(cell)
+    return {
+        **name(cell),
+        "family": cell.family or formats.ABSENT,
+        "gates": [_gate(verdict) for verdict in cell.verdicts],
+        "details": details,
+        "samples": _samples(cell, plots=level == 0) if level < 2 else [],
+    }
+
+
+def _gate(verdict: Record) -> View:
+    limit = verdict.get("limit") or {}
+    return {
+        "name": gate_name(verdict),
+        "status": verdict["status"],
+        "measured": formats.measured(verdict),
+        "limit": formats.limit(verdict),
+        "source": limit.get("source") or "",
+        "reason": names.short((verdict.get("reason") or "").strip(), names.LONGEST_TEXT),
+    }
+
+
+def _details(cell: Cell) -> list[tuple[str, list[str]]]:
+    from reports import detail
+
+    return detail.details(cell)
+
+
+def _samples(cell: Cell, plots: bool) -> list[View]:
+    found = []
+    for verdict in cell.verdicts:
+        if verdict["gate"] != "speed":
+            continue
+        arms = [(arm, verdict.get(arm) or {}) for arm in ("baseline", "candidate")]
+        if not any(data.get("samples") or data.get("median_s") for _, data in arms):
+            continue
+        drawn = [
+            (arm, data.get("samples") or [], colour)
+            for (arm, data), colour in zip(arms, (COLOURS[None], COLOURS["A"]), strict=True)
+        ]
+        found.append(
+            {
+                "batch": verdict.get("batch"),
+                "arms": [_arm(arm, data) for arm, data in arms],
+                "svg": svg.distribution(drawn) if plots else "",
+            }
+        )
+    return found
+
+
+def _arm(arm: str, data: Record) -> str:
+    samples = data.get("samples") or []
+    text = f"{arm} median {formats.seconds(data.get('median_s'))}"
+    if samples:
+        text += f" ({formats.seconds(min(samples))} to {formats.seconds(max(samples))}"
+        text += f", {formats.count(len(samples), 'sample')})"
+    return text
+
+
+def aa(run: Record) -> list[View]:
+    """The A/A cells of a run."""
+    return [
+        {
+            "model": names.short(cell["model"], names.LONGEST_NAME),
+            "target": cell["target"],
+            "ratio": formats.measured({"gate": "speed", **cell}),
+            "sd": formats.PERCENT(cell.get("sd")),
+            "processes": formats.ABSENT if cell.get("processes") is None else cell["processes"],
+            "result": "contaminated" if cell.get("contaminated") else "within the noise",
+        }
+        for cell in run.get("aa") or []
+    ]
+
+
+def models(run: Record) -> list[View]:
+    """The baselines of a run."""
+    return [
+        {
+            "name": names.short(name, names.LONGEST_NAME),
+            "architecture": names.short(model.get("architecture") or formats.ABSENT, 80),
+            "parameters": formats.whole(model.get("parameters")),
+            "score": ", ".join(
+                f"{formats.PERCENT(score)} {target}"
+                for target, score in (model.get("score") or {}).items()
+            )
+            or formats.ABSENT,
+            "evaluation": _evaluation(model),
+            "train": formats.seconds(model.get("train_seconds")),
+            "sha": (model.get("sha256") or formats.ABSENT)[:13],
+        }
+        for name, model in (run.get("models") or {}).items()
+    ]
+
+
+def _evaluation(model: Record) -> str:
+    if model.get("evaluation") is None:
+        return formats.ABSENT
+    groups = model.get("groups")
+    by = "" if groups is None else f" in {formats.count(groups, 'group')}"
+    return formats.count(model["evaluation"], "sample") + by
+
+
+def coverage(summary: Summary) -> str:
+    """One sentence: measured, refused, crashed, not reached."""
+    found = summary.coverage
+    asked = found.seen if found.selected is None else found.selected
+    refused = sum(not cell.measured and cell.status == "REFUSED" for cell in summary.cells)
+    crashed = sum(not cell.measured and cell.status == "ERROR" for cell in summary.cells)
+    text = f"{found.measured} of {formats.count(asked, 'cell')} were measured, {refused} refused, "
+    return f"{text}{crashed} crashed, {found.missing} not reached."
