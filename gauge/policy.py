@@ -1,0 +1,191 @@
+"""The policy: every limit and every waiver, and which of them a cell is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from gauge.capability import missing
+from gauge.policy_entry import (
+    DIRECTIONS,
+    CellFacts,
+    E,
+    Entry,
+    Limit,
+    LimitEntry,
+    NoExpectation,
+    Waiver,
+    most_specific,
+)
+from gauge.policy_file import Known, PolicyError, duplicate, parse
+from gauge.verdict import BATCH_GATES, GATES
+
+__all__ = [
+    "DEFAULTS",
+    "CellFacts",
+    "Known",
+    "Limit",
+    "NoExpectation",
+    "Policy",
+    "PolicyError",
+    "Waiver",
+]
+
+
+DEFAULTS = {
+    "accuracy": Limit("accuracy", max=0.01),
+    "speed": Limit("speed", min=1.0),
+    "size": Limit("size", max=1.05),
+    "memory": Limit("memory", max=1.10),
+}
+"""What a cell is held to when the file says nothing; fidelity has no default."""
+
+
+class Policy:
+    """Limits and waivers in file order; read one with `Policy.read`.
+
+    The most specific entry that covers a cell wins: first by the number of exact keys, then of
+    globs (`"*"` is one), and between `prune` and `prune:0.5` the one with parameters.
+    """
+
+    def __init__(self, file: str, limits: Sequence[LimitEntry], waivers: Sequence[Waiver]):
+        self.file = file
+        self.limits, self.waivers = tuple(limits), tuple(waivers)
+        self._limits: dict[str, list[LimitEntry]] = {gate: [] for gate in GATES}
+        self._waivers: dict[str, list[Waiver]] = {gate: [] for gate in GATES}
+        for limit in self.limits:
+            self._limits[limit.gate].append(limit)
+        for waiver in self.waivers:
+            self._waivers[waiver.gate].append(waiver)
+        for twins in (duplicate(self.limits), duplicate(self.waivers)):
+            if twins:
+                raise self._tie(twins[0], twins[1], "the same cells")
+
+    @classmethod
+    def read(cls, path: str | Path, known: Known) -> Policy:
+        """Read and check a policy file; PolicyError says what is wrong and where."""
+        path = Path(path)
+        try:
+            text = path.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise PolicyError(str(path), line, "bytes that are not UTF-8", "TOML 1.0") from error
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise PolicyError(str(path), None, f"no policy ({why})", "a TOML file") from error
+        return cls(str(path), *parse(text, str(path), known, shown_name(path)))
+
+    def limit(
+        self,
+        facts: CellFacts,
+        gate: str,
+        batch: int | None = None,
+        capabilities: Iterable[str] = (),
+    ) -> Limit | NoExpectation:
+        """What a cell's gate is held to on a machine with these capabilities.
+
+        A most specific limit whose requirement the machine does not meet means no expectation: a
+        broader limit was not written for this cell. PolicyError for a tie (see `check`).
+        """
+        if gate not in DIRECTIONS:
+            raise ValueError(f"gate {gate!r} is not judged by a limit")
+        if gate == "fidelity" and facts.cls == "C":
+            return NoExpectation("another architecture is not held to FP32's answers")
+        entries = self._covering(self._limits[gate], facts, gate, batch)
+        if not entries:
+            default = DEFAULTS.get(gate)
+            return default or NoExpectation(f"the policy has no {gate} limit for this cell")
+        present = list(capabilities)
+        met = [entry for entry in entries if not missing(entry.requires, present)]
+        self._check_one(met, str(facts))
+        if not met:
+            return _unmet(entries, present)
+        entry = met[0]
+        return entry.limit or NoExpectation(entry.reason, entry.source)
+
+    def waiver(
+        self,
+        facts: CellFacts,
+        gate: str,
+        batch: int | None = None,
+        capabilities: Iterable[str] = (),
+    ) -> Waiver | None:
+        """The waiver for a cell's gate on this machine, expired or not, or None."""
+        present = list(capabilities)
+        entries = [
+            entry
+            for entry in self._covering(self._waivers[gate], facts, gate, batch)
+            if not missing(entry.requires, present)
+        ]
+        self._check_one(entries, str(facts))
+        return entries[0] if entries else None
+
+    def check(self, cells: Iterable[CellFacts], batches: Iterable[int] = (1, 32)) -> None:
+        """Raise PolicyError when two equally specific entries cover one of these cells.
+
+        Two whose requirements no machine can meet together (`avx2`, `!avx2`) are no tie.
+        """
+        cells, batches = list(cells), list(batches)
+        for gate in GATES:
+            for entries in (self._limits[gate], self._waivers[gate]):
+                if len(entries) < 2:
+                    continue
+                for facts in cells:
+                    for batch in batches if gate in BATCH_GATES else [None]:
+                        covering = self._covering(entries, facts, gate, batch)
+                        self._check_one(covering, str(facts))
+
+    def unmatched_waivers(
+        self, cells: Iterable[CellFacts], batches: Iterable[int] = (1, 32)
+    ) -> list[Waiver]:
+        """The waivers that cover none of these cells: edit them, or they hide the next failure."""
+        cells, batches = list(cells), list(batches)
+        return [
+            waiver
+            for waiver in self.waivers
+            if not any(
+                waiver.match.covers(facts, batch)
+                for facts in cells
+                for batch in (batches if waiver.gate in BATCH_GATES else [None])
+            )
+        ]
+
+    def _covering(
+        self, entries: Sequence[E], facts: CellFacts, gate: str, batch: int | None
+    ) -> list[E]:
+        size = batch if gate in BATCH_GATES else None
+        return most_specific([entry for entry in entries if entry.match.covers(facts, size)])
+
+    def _check_one(self, entries: Sequence[Entry], what: str) -> None:
+        for index, entry in enumerate(entries):
+            for other in entries[:index]:
+                if entry.rivals(other):
+                    raise self._tie(other, entry, what)
+
+    def _tie(self, first: Entry, second: Entry, what: str) -> PolicyError:
+        kind = "waivers" if isinstance(first, Waiver) else "limits"
+        return PolicyError(
+            self.file,
+            int(second.source.rpartition(":")[2]),
+            f"two equally specific {second.gate} {kind} for {what}: this one and "
+            f"line {first.source.rpartition(':')[2]}",
+            "one of them to name more keys, or to be removed",
+        )
+
+
+def _unmet(entries: Sequence[LimitEntry], present: Sequence[str]) -> NoExpectation:
+    lacks = sorted({text for entry in entries for text in missing(entry.requires, present)})
+    return NoExpectation(
+        f"the limit needs {' and '.join(lacks)}, which this machine does not have"
+        if not any(text.startswith("!") for text in lacks)
+        else f"the limit is for machines with {' and '.join(lacks)}",
+        entries[0].source,
+    )
+
+
+def shown_name(path: Path) -> str:
+    """A path for records: relative to the working directory, or its last part only."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return path.name
