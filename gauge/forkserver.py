@@ -143,7 +143,7 @@ def main() -> None:
             warnings.simplefilter("ignore")  # the libraries' own import-time notices
             for module in sys.argv[2:]:
                 importlib.import_module(module)
-    except BaseException as error:  # noqa: BLE001 - the parent shows it
+    except BaseException as error:
         server.send({"error": describe(error)})
         raise
     server.serve()

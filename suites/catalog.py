@@ -139,10 +139,11 @@ def _parse(path: Path) -> ast.Module:
 
 def _definitions(path: Path, *, plugin: bool) -> list[Definition]:
     tree = _parse(path)
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    nodes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    classes = {node.name: node for node in nodes}
     own_kind = None if plugin else next(k for k, f in FOLDERS.items() if path.parent == ROOT / f)
     found = []
-    for node in classes.values():
+    for node in nodes:
         kinds = [_registered_as(one, own_kind) for one in node.decorator_list]
         for kind in filter(None, kinds):
             found.append(_definition(path, node, classes, kind, plugin))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -29,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
             ) from clash
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "optgauge(cell, gate): one gate of one cell")
     if not hasattr(config.option, "cell_timeout"):
@@ -37,9 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[KEY] = Run.create(config)
     except CatalogError as error:
         raise pytest.UsageError(str(error)) from error
-    config.pluginmanager.register(Recorder(config.stash[KEY]), "optgauge-recorder")
-    if config.option.plan:
-        config.option.collectonly = True
+    for plugin in (Recorder(config.stash[KEY]), Plan(), Around()):
+        config.pluginmanager.register(plugin)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -106,7 +106,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if item.get_closest_marker("optgauge"):
             cell, gate = _asked(item)
             run.select(cell, gate, item.callspec.params["batch"], item.nodeid)  # type: ignore[attr-defined]
-    if run.selected and not session.config.option.collectonly:
+    config = session.config.option
+    if run.selected and not (config.collectonly or config.plan):
         run.begin()
 
 
@@ -118,21 +119,32 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     return terminal.heading(run)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
-    run = session.config.stash.get(KEY, None)
-    if run is not None and run.settings.plan:
-        session.config.get_terminal_writer().line()
+class Plan:
+    """--plan: tells what would be done instead of doing it."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        run = session.config.stash[KEY]
+        if not run.settings.plan or session.config.option.collectonly:
+            return None
+        writer = session.config.get_terminal_writer()
         for line in plan.lines(run):
-            session.config.get_terminal_writer().line(line)
-        return True  # type: ignore[return-value]
-    try:
-        result = yield
-        if run is not None and run.begun:
-            run.finish_controls()
-        return result
-    finally:
-        if run is not None and run.begun:
+            writer.line(line)
+        return True
+
+
+class Around:
+    """Completes the A/A cells once the tests have run."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        run = session.config.stash[KEY]
+        try:
+            result = yield
+            if run.begun:
+                run.finish_controls()
+            return result
+        finally:
             run.progress.clear()
 
 
@@ -143,7 +155,9 @@ def optgauge(request: pytest.FixtureRequest) -> Run:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call" and item.get_closest_marker("optgauge"):
         # Travels to the controller under pytest-xdist, since a report's attributes are sent along.

@@ -42,10 +42,10 @@ class Track:
             return False
         if self.limit is None:
             return len(self.runs[0]) < self.looks[0]
-        status = decide(self.ratios(-1), self.limit, self.looks).status
+        status = self._call(-1)
         if status is Outcome.CONTINUE:
             return True
-        before = decide(self.ratios(-2), self.limit, self.looks).status if self.runs[1:] else None
+        before = self._call(-2) if self.runs[1:] else None
         confirm = status is Outcome.FAIL and before is not Outcome.FAIL
         repeat = status is Outcome.INCONCLUSIVE and before is None and self.repeat_inconclusive
         if confirm or repeat:
@@ -53,12 +53,15 @@ class Track:
             return True
         return False
 
+    def _call(self, run: int) -> Outcome:
+        assert self.limit is not None
+        return decide(self.ratios(run), self.limit, self.looks).status
+
     def deciding(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
         """The run that decides and the one that confirms it; a repeated close call is left out."""
         runs = self.runs
-        if self.limit is not None and len(runs) > 1:
-            if decide(self.ratios(0), self.limit, self.looks).status is Outcome.INCONCLUSIVE:
-                runs = runs[1:]
+        if len(runs) > 1 and self._call(0) is Outcome.INCONCLUSIVE:
+            runs = runs[1:]
         return runs[0], runs[1] if len(runs) > 1 else None
 
     def ratios(self, run: int) -> list[float]:

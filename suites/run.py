@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,11 +66,11 @@ class Run:
             policy.check([cell.facts for cell in cells], settings.batches)
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
-        writer = config.get_terminal_writer()
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
         progress = Progress(
-            writer,
-            terminal=bool(getattr(writer, "hasmarkup", False)) and sys.__stdout__ is not None,
-            quiet=config.option.verbose < 0 or hasattr(config, "workerinput"),
+            reporter._tw if reporter else None,
+            terminal=bool(reporter and reporter.isatty),
+            quiet=reporter is None or config.option.verbose < 0,
         )
         words = config.invocation_params.args
         return cls(
