@@ -18,7 +18,8 @@ FILE = "records.jsonl"
 Record = dict[str, Any]
 
 # json.loads turns a literal that is too large into infinity; only such literals can hold one.
-_TOO_LARGE = re.compile(r"[eE]\+?\d{3}|\d{300}")
+# The lookbehind keeps the search linear: each run of digits is tried once.
+_TOO_LARGE = re.compile(r"[eE]\+?\d{3}|(?<!\d)\d{300}")
 
 
 class RecordError(Exception):

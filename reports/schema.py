@@ -15,6 +15,8 @@ from typing import Any
 VERSION = 1
 """The version of the records this code writes, and the newest it reads."""
 
+_LARGEST_BITS = 1000
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list, tuple),
@@ -60,7 +62,10 @@ def not_plain(value: Any, path: str = "") -> str | None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             return f"{_at(path)} is {float(value)!r}, not a finite number"
-    elif value is not None and not isinstance(value, (str, int)):
+    elif isinstance(value, int):
+        if value.bit_length() > _LARGEST_BITS:
+            return f"{_at(path)} is a whole number that no float can hold"
+    elif value is not None and not isinstance(value, str):
         return f"{_at(path)} is a {type(value).__name__}, which is not plain data"
     return None
 

@@ -42,6 +42,11 @@ class Line:
         return ", ".join(gate_name(verdict) for verdict in self.verdicts)
 
     @property
+    def limit(self) -> str:
+        """What was asked; several gates each ask for their own."""
+        return formats.limit(self.first) if len(self.verdicts) == 1 else "each its own"
+
+    @property
     def excess(self) -> float:
         return max(map(_excess, self.verdicts))
 

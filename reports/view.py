@@ -79,7 +79,7 @@ def _line(line: Line) -> View:
         "status": line.status,
         "measured": formats.measured(line.first),
         "picture": svg.interval(line.first),
-        "limit": formats.limit(line.first),
+        "limit": line.limit,
         "source": limit.get("source"),
         "cause": names.first_line(line.first.get("reason")) or "no reason given",
     }
@@ -88,35 +88,36 @@ def _line(line: Line) -> View:
 def recommended(summary: Summary) -> list[View]:
     """The recommended cells, a table a class; rows of which nothing was measured are left out."""
     tables = []
-    for class_ in sorted({pick.class_ for pick in summary.picks}, key=lambda found: found or "~"):
-        picks = [pick for pick in summary.picks if pick.class_ == class_]
-        shown = [pick for pick in picks if pick.cell or set(dict(pick.instead)) - {"refused"}]
+    for class_ in sorted({pick.class_ for pick in summary.picks}, key=lambda name: name or "~"):
+        picks = [found for found in summary.picks if found.class_ == class_]
+        shown = [found for found in picks if found.cell or set(dict(found.instead)) - {"refused"}]
         tables.append(
             {
                 "class_": class_ or "?",
                 "meaning": CLASSES[class_],
-                "rows": [_pick(pick) for pick in shown],
+                "rows": [pick(found) for found in shown],
                 "refused": len(picks) - len(shown),
             }
         )
     return tables
 
 
-def _pick(pick: Pick) -> View:
-    cell = pick.cell
+def pick(found: Pick) -> View:
+    """A recommended cell with its numbers."""
+    cell = found.cell
     row: View = {
-        "model": names.short(pick.model, names.LONGEST_NAME),
-        "target": pick.target,
+        "model": names.short(found.model, names.LONGEST_NAME),
+        "target": found.target,
         "cell": None if cell is None else name(cell),
-        "instead": tally(pick.instead),
-        "waived": None if pick.waived is None else name(pick.waived),
-        "waived_speed": formats.measured((pick.waived and pick.waived.gate("speed")) or _NOTHING),
+        "instead": tally(found.instead),
+        "waived": None if found.waived is None else name(found.waived),
+        "waived_speed": formats.measured((found.waived and found.waived.gate("speed")) or _NOTHING),
     }
     if cell is not None:
         row |= {
             "speed": formats.measured(cell.gate("speed") or _NOTHING),
-            "pays": pick.pays,
-            "against": _against(pick),
+            "pays": found.pays,
+            "against": _against(found),
             "drop": formats.drop(cell.gate("accuracy")),
             "size": _size(cell),
         }

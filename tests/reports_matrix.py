@@ -130,8 +130,9 @@ def main() -> None:
     run = run_record(selected_cells=options.cells)
     path = records.write(options.directory / records.FILE, run, matrix(options.cells))
     start = time.perf_counter()
-    page = render.render(path, options.directory)
-    summary.write(path, options.directory)
+    found = records.read(path)
+    page = render.write(found, options.directory)
+    summary.write(found, options.directory)
     seconds = time.perf_counter() - start
     print(
         f"{page}: {page.stat().st_size / 1e6:.2f} MB in {seconds:.2f} s, "
