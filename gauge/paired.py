@@ -223,9 +223,7 @@ def _bounds(old: Any, new: Any, groups: Sequence[Any] | None, seed: int) -> Boun
 
 def _judged(result: Paired, margin: float, spread: float) -> Paired:
     if result.groups is not None and result.groups < FEWEST_GROUPS:
-        few = (
-            f"only {result.groups} groups of samples, and {FEWEST_GROUPS} is the least that decides"
-        )
+        few = f"{result.groups} groups of samples, and at least {FEWEST_GROUPS} decide"
         return replace(result, status=Status.INCONCLUSIVE, reason=few)
     allowed = guards(result.b, result.c, result.n, min(1.0, margin / spread))
     status = decide(result.low, result.high, margin, allowed)

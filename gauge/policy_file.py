@@ -18,7 +18,7 @@ from gauge.verdict import BATCH_GATES, GATES
 
 CLASSES = ("A", "B", "C")
 _COMMON = ("gate", *KEYS, "reason", "requires", "optional")
-_FIELDS = {
+FIELDS = {
     "limit": (*_COMMON, "min", "max", "expect", "near"),
     "waiver": (*_COMMON, "issue", "owner", "expires", "floor"),
 }
@@ -59,13 +59,13 @@ def parse(
     tables = _tables(text, file)
     found = locate(text)
     for name in tables:
-        if name not in _FIELDS:
+        if name not in FIELDS:
             line = found.top.get(name) or found.block(name, 0, 1).line
             raise PolicyError(
-                file, line, repr(name), "[[limit]] or [[waiver]]" + suggestion(name, _FIELDS)
+                file, line, repr(name), "[[limit]] or [[waiver]]" + suggestion(name, FIELDS)
             )
     limits, waivers = [], []
-    for kind in _FIELDS:
+    for kind in FIELDS:
         rows = tables.get(kind, [])
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             line = found.block(kind, 0, -1).line
@@ -130,13 +130,14 @@ class _Reader:
     def common(self) -> tuple[str, Match, str, tuple[Requirement, ...]]:
         """What limits and waivers share: gate, match keys, reason, requires."""
         for key in self.row:
-            if key not in _FIELDS[self.kind]:
-                fields = _FIELDS[self.kind]
+            if key not in FIELDS[self.kind]:
+                fields = FIELDS[self.kind]
                 raise self.fail(
                     key,
                     f"unknown key {key!r} in [[{self.kind}]]",
                     "one of " + ", ".join(fields) + suggestion(key, fields),
                 )
+        self.flag("optional", False)
         gate = self.gate()
         match = self.match(gate)
         return gate, match, self.text("reason"), self.requires()

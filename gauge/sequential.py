@@ -159,7 +159,7 @@ def _undecided(decision: Decision, limit: float) -> str:
     sigma = decision.sigma or 0.0
     return (
         f"undecided after {decision.look} processes: {decision_text(decision)} against at least "
-        f"{limit:g}; σ between processes is {100 * sigma:.2f} %, "  # noqa: RUF001
+        f"{limit:g}; σ between processes is {100 * sigma:.2f} %, "
         f"which resolves a distance of {200 * sigma:.2f} %"
     )
 
@@ -188,7 +188,9 @@ def too_near(limit: float, value: float, sigma: float) -> bool:
     """
     if not (limit > 0 and value > 0):
         return True
-    return not math.log(value / limit) >= max(-math.log1p(-0.03), 2.5 * sigma)
+    distance = math.log(value / limit)
+    # Two comparisons, not one with max(): max(a, nan) is a.
+    return not (distance >= -math.log1p(-0.03) and distance >= 2.5 * sigma)
 
 
 @dataclass(frozen=True)
