@@ -63,7 +63,7 @@ def apply_waiver(verdict: Verdict, waiver: Waiver | None, today: datetime.date) 
     if today > waiver.expires:
         why = f"its waiver ({waiver.source}) expired on {waiver.expires}"
     elif not waiver.keeps_floor(verdict.value):
-        why = f"below the floor of its waiver ({waiver.source}): {waiver.floor:g}"
+        why = f"worse than the floor of its waiver ({waiver.source}): {waiver.floor:g}"
     else:
         return replace(
             verdict,

@@ -1,0 +1,174 @@
+"""Judging accuracy and fidelity, non-finite outputs and metrics included."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from gauge.judge import judge_accuracy, judge_fidelity
+from gauge.policy import DEFAULTS, Limit, NoExpectation
+from gauge.verdict import Status
+
+LIMIT = DEFAULTS["accuracy"]
+NOTHING = NoExpectation("no limit here")
+
+
+def scores(n=2000, lost=0, gained=0):
+    old, new = np.ones(n), np.ones(n)
+    new[:lost] = 0
+    old[lost : lost + gained] = 0
+    return {"baseline": old, "candidate": new}
+
+
+def written(verdict):
+    return json.loads(json.dumps(verdict.record(), allow_nan=False))
+
+
+def test_kept_accuracy_passes_with_its_numbers():
+    m = {**scores(2000, 5, 3), "extra": {"flip_rate": 0.01}}
+    row = written(judge_accuracy(m, LIMIT))
+    assert (row["status"], row["reason"], row["unit"]) == ("PASS", None, "fraction")
+    assert row["value"] == pytest.approx(0.001)
+    assert row["low"] < row["value"] < row["high"] < 0.01
+    assert row["baseline"] == {"score": pytest.approx(0.9985), "n": 2000}
+    assert row["candidate"] == {"score": pytest.approx(0.9975), "n": 2000}
+    smallest = row["evidence"].pop("smallest_drop")
+    assert 0.003 < smallest < 0.006
+    assert row["evidence"] == {
+        "b": 5,
+        "c": 3,
+        "groups": None,
+        "method": "Tango 1998",
+        "flip_rate": 0.01,
+    }
+    assert row["limit"] == {"min": None, "max": 0.01, "source": "default", "reason": None}
+
+
+def test_lost_accuracy_fails_and_too_few_samples_decide_nothing():
+    assert judge_accuracy(scores(2000, 80, 5), LIMIT).status is Status.FAIL
+    assert judge_accuracy(scores(200), LIMIT).status is Status.INCONCLUSIVE
+
+
+def test_plain_lists_do_as_well():
+    m = {key: value.tolist() for key, value in scores(400).items()}
+    assert judge_accuracy(m, LIMIT).status is Status.PASS
+
+
+def test_groups_are_counted():
+    m = {**scores(2000, 40), "groups": [index // 20 for index in range(2000)]}
+    verdict = judge_accuracy(m, Limit("accuracy", max=0.03))
+    assert (verdict.status, verdict.evidence["groups"]) == (Status.INCONCLUSIVE, 100)
+
+
+def test_the_worst_class_is_named():
+    m = {**scores(2000, 10), "labels": np.repeat([3, 4, 5, 6], 500)}
+    found = written(judge_accuracy(m, LIMIT))["evidence"]["worst_class"]
+    assert found == {"label": 3, "drop": 0.02}
+
+
+def test_without_a_limit_the_drop_is_still_told():
+    row = written(judge_accuracy(scores(2000, 80), NOTHING))
+    assert (row["status"], row["reason"], row["limit"]) == (
+        "NO_EXPECTATION",
+        "no limit here",
+        None,
+    )
+    assert row["value"] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("limit", [LIMIT, NOTHING])
+def test_non_finite_outputs_fail_whatever_the_accuracy_says(limit):
+    m = {**scores(), "nonfinite": {"count": 4, "of": 2000, "layer": "layer1.0.norm"}}
+    verdict = judge_accuracy(m, limit)
+    assert verdict.status is Status.FAIL
+    assert verdict.reason == "non-finite outputs 4 of 2000, first in layer layer1.0.norm"
+    m["nonfinite"] = {"count": 4, "of": 2000, "layer": None}
+    assert judge_accuracy(m, limit).reason == "non-finite outputs 4 of 2000"
+    m["nonfinite"] = {"count": 0, "of": 2000, "layer": None}
+    assert judge_accuracy(m, LIMIT).status is Status.PASS
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("limit", [LIMIT, NOTHING])
+def test_a_non_finite_metric_fails(value, limit):
+    m = scores()
+    m["candidate"][7] = value
+    verdict = judge_accuracy(m, limit)
+    assert (verdict.status, verdict.reason) == (Status.FAIL, "non-finite scores 1 of 2000")
+    row = written(verdict)
+    assert row["candidate"]["score"] is None
+    assert "candidate.score" in row["reason"]
+
+
+def test_a_non_finite_baseline_is_an_error_of_the_baseline():
+    m = scores()
+    m["baseline"][7] = math.nan
+    verdict = judge_accuracy(m, LIMIT)
+    assert verdict.status is Status.ERROR
+    assert verdict.reason == "non-finite scores of the baseline, 1 of 2000"
+
+
+@pytest.mark.parametrize(
+    ("m", "status", "reason"),
+    [
+        ({}, Status.FAIL, "no samples"),
+        ({"baseline": [], "candidate": []}, Status.FAIL, "no samples"),
+        ({"baseline": [1.0], "candidate": []}, Status.FAIL, "no samples"),
+        ({"baseline": [1.0], "candidate": [1.0, 1.0]}, Status.ERROR, "do not pair"),
+        ({"baseline": [[1.0]], "candidate": [[1.0]]}, Status.ERROR, "do not pair"),
+        ({**scores(9), "groups": [0]}, Status.ERROR, "1 group ids for 9 samples"),
+    ],
+)
+def test_scores_that_say_nothing_never_pass(m, status, reason):
+    verdict = judge_accuracy(m, LIMIT)
+    assert verdict.status is status
+    assert reason in verdict.reason
+    written(verdict)
+
+
+def test_a_suspicious_gain_fails_only_where_asked():
+    m = scores(2000, 5, 80)
+    assert judge_accuracy(m, LIMIT).status is Status.PASS
+    verdict = judge_accuracy(m, LIMIT, suspect_gain=True)
+    assert verdict.status is Status.FAIL
+    assert verdict.reason == (
+        "suspicious gain of 3.75 points (80 samples gained, 5 lost): the baseline may be wrong"
+    )
+    assert judge_accuracy(scores(2000, 5, 8), LIMIT, suspect_gain=True).status is Status.PASS
+
+
+FIDELITY = Limit("fidelity", min=0.95, source="policy.toml:3")
+
+
+@pytest.mark.parametrize(
+    ("m", "status", "unit"),
+    [
+        ({"agreement": 0.95}, Status.PASS, "fraction"),
+        ({"agreement": 0.9499}, Status.FAIL, "fraction"),
+        ({"agreement": 0.0}, Status.FAIL, "fraction"),
+        ({"cosine": 0.999}, Status.PASS, "cosine"),
+        ({"cosine": -0.2}, Status.FAIL, "cosine"),
+        ({"agreement": 0.99, "cosine": 0.5}, Status.PASS, "fraction"),
+        ({"agreement": math.nan}, Status.FAIL, "fraction"),
+        ({"cosine": math.inf}, Status.FAIL, "cosine"),
+        ({"agreement": 1.0, "nonfinite": {"count": 1, "of": 9}}, Status.FAIL, "fraction"),
+        ({}, Status.ERROR, "cosine"),
+        ({"agreement": None, "reason": "outputs are no tensors"}, Status.ERROR, "cosine"),
+    ],
+)
+def test_fidelity_is_agreement_or_the_lowest_cosine(m, status, unit):
+    verdict = judge_fidelity(m, FIDELITY)
+    assert (verdict.status, verdict.unit, verdict.better) == (status, unit, "higher")
+    assert (verdict.reason is None) == (status is Status.PASS)
+    written(verdict)
+
+
+def test_fidelity_reasons_and_extras():
+    verdict = judge_fidelity({"agreement": 0.9, "extra": {"sqnr_db": 21.0}}, FIDELITY)
+    assert verdict.reason == "agreement with FP32 is 0.9000, and at least 0.95 is allowed"
+    assert verdict.evidence == {"sqnr_db": 21.0}
+    missing = judge_fidelity({"reason": "outputs are no tensors"}, FIDELITY)
+    assert missing.reason == "outputs are no tensors"
+    free = judge_fidelity({"agreement": 0.2}, NOTHING)
+    assert (free.status, free.value) == (Status.NO_EXPECTATION, 0.2)
