@@ -1,0 +1,17 @@
+"""Small architectures that larger models of the zoo are distilled into."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def small_convnet(channels: int, classes: int) -> nn.Module:
+    """Three convolutions, 24 k parameters; float [n, channels, height, width] of any size in."""
+    layers: list[nn.Module] = []
+    for inside, outside in ((channels, 16), (16, 32), (32, 64)):
+        layers += [
+            nn.Conv2d(inside, outside, kernel_size=3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(outside),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))

@@ -1,0 +1,85 @@
+"""The one training loop of the zoo: small, seeded, the same weights on every run of a machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zoo.base import Split
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. rate: the highest learning rate; smoothing: of the labels, a share."""
+
+    epochs: int
+    batch: int = 100
+    rate: float = 2e-3
+    decay: float = 1e-2
+    smoothing: float = 0.0
+    augment: Augment | None = None
+    channels_last: bool = False
+
+
+def order(count: int, batch: int, generator: torch.Generator) -> list[Tensor]:
+    """Row numbers of an epoch in random order, cut in batches.
+
+    A tail of one joins the batch before it: BatchNorm cannot train on a single value a channel.
+    """
+    parts = list(torch.randperm(count, generator=generator).split(batch))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def fit(module: nn.Module, split: Split, recipe: Recipe, seed: int) -> None:
+    """Train `module` in place on labels, and leave it in eval mode.
+
+    AdamW (Loshchilov and Hutter, 2019), the rate rising over the first fifth of the steps and
+    falling along a cosine to zero (one cycle, Smith and Topin, 2019). Random numbers come from
+    `seed` alone; the caller's generator is left as it was.
+    """
+    if split.labels is None or isinstance(split.inputs, dict) or len(split.inputs) != 1:
+        raise ValueError("fit() trains on one positional input and labels")
+    inputs, labels = split.inputs[0], split.labels
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    generator = torch.Generator().manual_seed(seed)
+    total = recipe.epochs * len(order(len(split), recipe.batch, torch.Generator()))
+    # devices=[]: nothing here runs on a GPU, so no CUDA context is made to keep its generator.
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        module.to(memory_format=layout).train()
+        optimiser = torch.optim.AdamW(module.parameters(), recipe.rate, weight_decay=recipe.decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: one_cycle((step + 1) / (total + 1))
+        )
+        for _ in range(recipe.epochs):
+            for rows in order(len(split), recipe.batch, generator):
+                batch = inputs[rows]
+                if recipe.augment is not None:
+                    batch = recipe.augment(batch, generator)
+                if recipe.channels_last:
+                    batch = batch.contiguous(memory_format=torch.channels_last)
+                loss = functional.cross_entropy(
+                    module(batch), labels[rows], label_smoothing=recipe.smoothing
+                )
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+    module.zero_grad(set_to_none=True)
+    module.to(memory_format=torch.contiguous_format).eval()
+
+
+def one_cycle(share: float, rise: float = 0.2) -> float:
+    """Factor of the learning rate when `share` of the training is done."""
+    if share < rise:
+        return share / rise
+    return 0.5 * (1 + math.cos(math.pi * (share - rise) / (1 - rise)))
