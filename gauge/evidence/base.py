@@ -1,0 +1,124 @@
+"""What evidence is counted in, the findings, and the registry of claims."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gauge.outputs import Batch, fresh
+from gauge.targets import Target
+
+WEIGHTY = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+"""Layers that hold weights worth optimising: what techniques are counted against."""
+
+
+@dataclass
+class Subject:
+    """A reloaded artifact and what it is compared with.
+
+    candidate: called like the model; has attributes `module` (eager) or `session` and `path`
+    (onnxruntime). baseline: the FP32 module on the same device. batch: arguments of one call, cast
+    for the target. directory: the artifact's files.
+    """
+
+    candidate: Any
+    baseline: nn.Module
+    batch: Batch
+    directory: Path
+    target: Target
+    baseline_batch: Batch | None = None
+
+    @property
+    def module(self) -> nn.Module | None:
+        return getattr(self.candidate, "module", None)
+
+    def run(self) -> Any:
+        """Call the candidate once with fresh inputs."""
+        args, kwargs = fresh(self.batch)
+        with torch.inference_mode():
+            return self.candidate(*args, **kwargs)
+
+    @cached_property
+    def operators(self) -> dict[str, int]:
+        """How often each operator ran in one profiled call, by name."""
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if self.target.device == "cuda":
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
+        self.run()
+        with torch.profiler.profile(activities=activities) as profile:
+            self.run()
+        return {event.key: event.count for event in profile.key_averages()}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Whether a claim was found, one sentence with the counts, and the counts."""
+
+    found: bool
+    text: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+Check = Callable[[Subject], Finding]
+_claims: dict[str, Check] = {}
+
+
+def claim(name: str) -> Callable[[Check], Check]:
+    """Decorator: makes a function the check of a claim."""
+
+    def add(check: Check) -> Check:
+        if name in _claims:
+            raise ValueError(f"claim {name!r} is checked twice: {_claims[name].__module__}")
+        _claims[name] = check
+        return check
+
+    return add
+
+
+def _load_all() -> None:
+    import gauge.evidence
+
+    for module in pkgutil.iter_modules(gauge.evidence.__path__):
+        importlib.import_module(f"gauge.evidence.{module.name}")
+
+
+def known() -> list[str]:
+    """The claims that gauge can check, sorted."""
+    _load_all()
+    return sorted(_claims)
+
+
+def count(claims: Iterable[str], subject: Subject) -> dict[str, dict[str, Any]]:
+    """Check each claim; {"found", "text", "numbers"} by claim.
+
+    A claim that gauge does not know counts as not found. An exception inside a check is the
+    caller's to report: it is a fault of gauge or of the artifact, not an absent claim.
+    """
+    _load_all()
+    findings = {}
+    for name in claims:
+        check = _claims.get(name)
+        if check is None:
+            text = f"gauge knows no claim {name!r}; it knows {', '.join(sorted(_claims))}"
+            finding = Finding(False, text)
+        else:
+            finding = check(subject)
+        findings[name] = {
+            "found": finding.found,
+            "text": finding.text,
+            "numbers": finding.numbers,
+        }
+    return findings
+
+
+def no_module(what: str) -> Finding:
+    """The finding where a claim is about modules and the artifact is none."""
+    return Finding(False, f"the artifact is no torch module, so {what} cannot be seen in it")

@@ -1,0 +1,75 @@
+"""The claim `integer_kernels`: integer arithmetic ran, in how many of the layers it could."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from gauge.evidence.base import WEIGHTY, Finding, Subject, claim, no_module
+from gauge.evidence.onnx_graph import INTEGER_OPERATORS, executed_operators
+
+# Operators of torch that compute in integers. `quantize_per_tensor` alone computes nothing.
+_INTEGER = ("linear", "conv", "lstm", "gru", "rnn", "matmul", "bmm", "mm", "add", "mul", "cat")
+
+
+def _integer_operator(name: str) -> bool:
+    space, _, short = name.partition("::")
+    if space in ("quantized", "onednn", "_quantized"):
+        return any(word in short for word in _INTEGER)
+    return short.startswith(("_int_mm", "int_mm", "quantized_lstm", "quantized_gru", "fbgemm_"))
+
+
+def _quantized_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Layers that torch put in place of FP32 ones, without the packing helpers inside them."""
+    found = []
+    for name, layer in module.named_modules():
+        kind = type(layer)
+        helper = "Packed" in kind.__name__ or "Quantize" in kind.__name__
+        if ".quantized" in kind.__module__ and not helper:
+            found.append((name, layer))
+    return found
+
+
+@claim("integer_kernels")
+def integer_kernels(subject: Subject) -> Finding:
+    """Integer operators that really ran, and the share of the layers that were converted."""
+    if getattr(subject.candidate, "session", None) is not None:
+        return _in_graph(subject)
+    if subject.module is None:
+        return no_module("integer kernels")
+    eligible = {
+        name: sum(parameter.numel() for parameter in layer.parameters())
+        for name, layer in subject.baseline.named_modules()
+        if isinstance(layer, WEIGHTY)
+    }
+    converted = [name for name, _ in _quantized_layers(subject.module)]
+    # A converted layer inside another one (a cell of an LSTM) belongs to it.
+    named = {name for name in eligible if any(_inside(one, name) for one in converted)}
+    ran = {name: n for name, n in subject.operators.items() if _integer_operator(name)}
+    total = sum(eligible.values())
+    share = sum(eligible[name] for name in named) / total if total else 0.0
+    text = f"{len(named)} of {len(eligible)} layers converted, {share:.0%} of weight bytes"
+    numbers = {"layers": len(named), "of": len(eligible), "share": share, "kernels": ran}
+    if not named:
+        return Finding(False, f"not applied: {text}", numbers)
+    if not ran:
+        return Finding(False, f"{text}, but no integer kernel ran", numbers)
+    return Finding(True, f"{text}; ran {', '.join(sorted(ran))}", numbers)
+
+
+def _inside(name: str, outer: str) -> bool:
+    return name == outer or name.startswith(f"{outer}.")
+
+
+def _in_graph(subject: Subject) -> Finding:
+    operators = executed_operators(subject)
+    ran = {name: n for name, n in operators.items() if name in INTEGER_OPERATORS}
+    left = {n: operators.get(n, 0) for n in ("QuantizeLinear", "DequantizeLinear")}
+    floating = sum(operators.get(name, 0) for name in ("Conv", "FusedConv", "Gemm", "MatMul"))
+    of = sum(ran.values()) + floating
+    text = f"{sum(ran.values())} of {of} weighty operators in integers"
+    numbers = {"kernels": ran, "floating": floating, "unlowered": left}
+    if not ran:
+        return Finding(False, f"not applied: {text}", numbers)
+    return Finding(
+        True, f"{text} ({', '.join(f'{n} {k}' for k, n in sorted(ran.items()))})", numbers
+    )

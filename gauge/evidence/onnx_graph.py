@@ -1,0 +1,106 @@
+"""What an onnxruntime artifact really runs: its optimised graph, its provider, its weights."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gauge.evidence.base import Finding, Subject, claim
+
+INTEGER_OPERATORS = frozenset(
+    "QLinearConv QLinearMatMul QGemm MatMulInteger ConvInteger MatMulIntegerToFloat "
+    "DynamicQuantizeMatMul DynamicQuantizeLSTM QAttention MatMulNBits ConvIntegerToFloat".split()
+)
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+LEAST_WEIGHTS = 64
+
+
+def _path(subject: Subject) -> Path | None:
+    """The artifact's own ONNX file; the candidate's word is not taken for which one it is."""
+    files = sorted(subject.directory.glob("*.onnx"))
+    return files[0] if len(files) == 1 else None
+
+
+def executed_operators(subject: Subject) -> Counter[str]:
+    """Operators of the graph after onnxruntime's optimisations, as it runs on the target.
+
+    Raises FileNotFoundError when the artifact does not hold exactly one ONNX file.
+    """
+    path = _path(subject)
+    if path is None:
+        raise FileNotFoundError(f"{subject.directory} holds no single .onnx file")
+    return _optimised(path, PROVIDERS[subject.target.device])
+
+
+@lru_cache(maxsize=4)
+def _optimised(path: Path, provider: str) -> Counter[str]:
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        # Layouts private to this CPU make onnxruntime warn that the file is not portable: it is
+        # read here once and thrown away.
+        options.log_severity_level = 4
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        onnxruntime.InferenceSession(path, options, providers=[provider])
+        model = onnx.load(options.optimized_model_filepath, load_external_data=False)
+    return Counter(node.op_type for graph in _graphs(model.graph) for node in graph.node)
+
+
+def _graphs(graph: Any) -> list[Any]:
+    """The graph and those inside its nodes (the branches of an If)."""
+    found = [graph]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                found += _graphs(attribute.g)
+    return found
+
+
+def weight_arrays(subject: Subject) -> dict[str, NDArray[Any]] | None:
+    """Large initializers, quantised ones less their zero point; None without a single file."""
+    path = _path(subject)
+    if path is None:
+        return None
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    points = {
+        node.input[0]: arrays[node.input[2]]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and len(node.input) > 2 and node.input[2] in arrays
+    }
+    found = {}
+    for name, array in arrays.items():
+        if array.ndim < 2 or array.size < LEAST_WEIGHTS or array.dtype.kind not in "fiu":
+            continue
+        point = points.get(name)
+        flat = point is not None and (point == point.flat[0]).all() if point is not None else False
+        found[name] = array.astype("int32") - int(point.flat[0]) if flat else array
+    return found
+
+
+@claim("runtime")
+def runtime(subject: Subject) -> Finding:
+    """An onnxruntime session on the provider that the target asks for."""
+    session = getattr(subject.candidate, "session", None)
+    if session is None:
+        return Finding(False, "the artifact has no onnxruntime session")
+    wanted = PROVIDERS.get(subject.target.device, "")
+    used = session.get_providers()
+    operators = executed_operators(subject)
+    numbers = {"providers": used, "operators": dict(operators)}
+    if not used or used[0] != wanted:
+        return Finding(
+            False, f"asked for {wanted}, runs on {', '.join(used) or 'nothing'}", numbers
+        )
+    return Finding(True, f"{sum(operators.values())} operators on {wanted}", numbers)
