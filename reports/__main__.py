@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from reports import records, render, summary
+from reports import records, render
 
 USAGE_ERROR = 4
 """pytest's own exit code for wrong use; unreadable records count as that."""
@@ -50,8 +50,7 @@ def _render(options: argparse.Namespace) -> int:
     for problem in found.problems:
         print(f"warning: {problem}", file=sys.stderr)
     directory = options.out or path.parent
-    for written in (render.write(found, directory), summary.write(found, directory)):
-        print(written)
+    print(render.write(found, directory))
     return 0
 
 

@@ -14,15 +14,15 @@ MEASURED = ("PASS", "FAIL", "INCONCLUSIVE", "WAIVED", "NO_BASELINE")
 
 SEVERITY = (
     "NO_EXPECTATION",
-    "REFUSED",
     "PASS",
     "WAIVED",
+    "REFUSED",
     "NO_BASELINE",
     "INCONCLUSIVE",
     "FAIL",
     "ERROR",
 )
-"""From least to worst. A gate nobody has a limit for says less than one that passed."""
+"""From best to worst, as the gates order them; no limit here says less than a limit that holds."""
 
 # Where a record does not say whether a cell is lossless: families that only lay out, compile or run
 # the same FP32 numbers otherwise.

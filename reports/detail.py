@@ -1,4 +1,8 @@
-"""The small print of a cell: evidence, stages, accuracy, files; each as a title and its lines."""
+"""The small print of a cell: evidence, stages, accuracy, files; each as a title and its lines.
+
+What a gate records as evidence is its own affair, so nothing here relies on its shape: a part that
+is not as expected is left out.
+"""
 
 from __future__ import annotations
 
@@ -13,112 +17,134 @@ Detail = tuple[str, list[str]]
 
 def details(cell: Cell) -> list[Detail]:
     """What the records say about a cell beyond its gates; titles without lines are left out."""
-    evidence = _part(cell.gate("evidence"), "evidence")
+    evidence = _mapping(_mapping(cell.gate("evidence")).get("evidence"))
     found = [
         ("Evidence", _claims(evidence)),
         ("Stages", _stages(evidence)),
         ("Kernels", _kernels(evidence)),
+        ("Reload", _reload(cell.gate("reload"))),
         ("Accuracy", _accuracy(cell.gate("accuracy"))),
-        ("Reload", _reload(_part(cell.gate("reload"), "evidence"))),
+        ("Fidelity", _numbers(_mapping(_mapping(cell.gate("fidelity")).get("evidence")))),
         ("Speed", _speed(cell.verdicts)),
         ("Files", _files(cell.gate("size"))),
     ]
-    return [(title, lines) for title, lines in found if lines]
+    return [(title, [names.short(line) for line in lines]) for title, lines in found if lines]
 
 
-def _part(verdict: Record | None, name: str) -> dict[str, Any]:
-    return (verdict or {}).get(name) or {}
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _listing(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _claims(evidence: dict[str, Any]) -> list[str]:
     lines = []
-    for claim, found in (evidence.get("claims") or {}).items():
-        state = {True: "found", False: "not found"}.get(found.get("found"), "not known")
-        text = found.get("text")
+    for claim, finding in _mapping(evidence.get("claims")).items():
+        finding = _mapping(finding)
+        state = "found" if finding.get("found") else "not found"
+        text = finding.get("text")
         lines.append(f"{claim} {state}" + (f": {text}" if text else ""))
-    return [names.short(line) for line in lines]
+    return lines
 
 
 def _stages(evidence: dict[str, Any]) -> list[str]:
-    stages = evidence.get("stages") or []
-    parts = [f"{stage['technique']} {formats.seconds(stage.get('seconds'))}" for stage in stages]
-    if not parts:
-        return []
-    cached = (
-        " (times of the run that made it: taken from the cache)" if evidence.get("cached") else ""
-    )
-    return [" → ".join(parts) + cached]
+    parts = []
+    for stage in map(_mapping, _listing(evidence.get("stages"))):
+        parts.append(f"{stage.get('technique')} {formats.seconds(_number(stage.get('seconds')))}")
+    return [" → ".join(parts)] if parts else []
 
 
 def _kernels(evidence: dict[str, Any]) -> list[str]:
-    kernels = [str(kernel) for kernel in evidence.get("kernels") or []]
+    kernels = [str(kernel) for kernel in _listing(evidence.get("kernels"))]
     more = f" and {len(kernels) - 12} more" if len(kernels) > 12 else ""
-    return [names.short(", ".join(kernels[:12])) + more] if kernels else []
+    return [", ".join(kernels[:12]) + more] if kernels else []
+
+
+def _reload(verdict: Record | None) -> list[str]:
+    evidence = _mapping(_mapping(verdict).get("evidence"))
+    batches = _mapping(evidence.get("batches"))
+    parts = [f"batch {size}: {formats.RELATIVE(_number(value))}" for size, value in batches.items()]
+    lines = ["largest difference over the largest output; " + ", ".join(parts)] if parts else []
+    errors = _mapping(evidence.get("errors"))
+    lines += [f"batch {size} fails: {error}" for size, error in errors.items()]
+    if evidence.get("batch") is not None:
+        lines.append(f"takes batches of {evidence['batch']} only")
+    return lines
 
 
 def _accuracy(verdict: Record | None) -> list[str]:
-    baseline, candidate = _part(verdict, "baseline"), _part(verdict, "candidate")
-    evidence = _part(verdict, "evidence")
+    verdict = _mapping(verdict)
+    baseline, candidate = _mapping(verdict.get("baseline")), _mapping(verdict.get("candidate"))
+    evidence = _mapping(verdict.get("evidence"))
     if not (baseline or candidate or evidence):
         return []
     lines = [_scores(baseline, candidate, evidence)]
-    if evidence.get("b") is not None and evidence.get("c") is not None:
-        lines.append(f"{evidence['b']:g} right only before, {evidence['c']:g} right only after")
-    if evidence.get("flip_rate") is not None:
-        lines.append(f"answers that changed: {formats.PERCENT(evidence['flip_rate'])}")
-    worst = evidence.get("worst_class") or {}
-    if worst.get("drop") is not None:
-        lines.append(f"worst class: {worst.get('label')}, drop {formats.POINTS(worst['drop'])}")
-    error = evidence.get("calibration_error") or {}
-    if error:
-        both = [formats.COSINE(error.get(arm)) for arm in ("baseline", "candidate")]
+    before, after = _number(evidence.get("b")), _number(evidence.get("c"))
+    if before is not None and after is not None:
+        lines.append(f"{before:g} right only before, {after:g} right only after")
+    if (flips := _number(evidence.get("flip_rate"))) is not None:
+        lines.append(f"answers that changed: {formats.PERCENT(flips)}")
+    worst = _mapping(evidence.get("worst_class"))
+    if (drop := _number(worst.get("drop"))) is not None:
+        lines.append(f"worst class: {worst.get('label')}, drop {formats.POINTS(drop)}")
+    if error := _mapping(evidence.get("calibration_error")):
+        both = [formats.COSINE(_number(error.get(arm))) for arm in ("baseline", "candidate")]
         lines.append(f"calibration error: {both[0]} → {both[1]}")
-    if evidence.get("smallest_drop") is not None:
-        least = formats.POINTS(evidence["smallest_drop"])
-        lines.append(f"least drop these samples can tell from none: {least}")
+    if (least := _number(evidence.get("smallest_drop"))) is not None:
+        lines.append(f"least drop these samples can tell from none: {formats.POINTS(least)}")
     if evidence.get("method"):
         lines.append(f"interval: {evidence['method']}")
-    return [names.short(line) for line in lines]
+    return lines
 
 
 def _scores(baseline: Record, candidate: Record, evidence: Record) -> str:
     scores = [formats.PERCENT(arm.get("score")) for arm in (baseline, candidate)]
     number = candidate.get("n") if candidate.get("n") is not None else baseline.get("n")
     on = "" if number is None else f" on {formats.count(number, 'sample')}"
-    groups = evidence.get("groups")
+    groups = _number(evidence.get("groups"))
     by = "" if groups is None else f" in {groups:g} groups"
     return f"score {scores[0]} → {scores[1]}{on}{by}"
 
 
-def _reload(evidence: dict[str, Any]) -> list[str]:
-    batches = evidence.get("batches") or {}
-    parts = [f"batch {batch}: {formats.RELATIVE(value)}" for batch, value in batches.items()]
-    lines = ["largest difference over the largest output; " + ", ".join(parts)] if parts else []
-    if evidence.get("batch") is not None:
-        lines.append(f"takes batches of {evidence['batch']} only")
-    return [names.short(line) for line in lines]
+def _numbers(evidence: dict[str, Any]) -> list[str]:
+    """Plain numbers under their own names: what a gate records beside its value."""
+    parts = [
+        f"{name.replace('_', ' ')} {number:.4g}"
+        for name, value in evidence.items()
+        if (number := _number(value)) is not None
+    ]
+    return [", ".join(parts)] if parts else []
 
 
 def _speed(verdicts: list[Record]) -> list[str]:
     lines = []
     for verdict in verdicts:
-        evidence = _part(verdict, "evidence")
-        if verdict["gate"] != "speed" or not evidence.get("processes"):
+        evidence = _mapping(verdict.get("evidence"))
+        processes = _listing(evidence.get("processes"))
+        if verdict["gate"] != "speed" or not processes:
             continue
-        parts = [formats.count(len(evidence["processes"]), "process", "processes")]
-        if evidence.get("sigma") is not None:
-            parts.append(f"SD between them {formats.PERCENT(evidence['sigma'])}")
+        parts = [formats.count(len(processes), "process", "processes")]
+        if confirming := _listing(evidence.get("confirming")):
+            parts.append(f"{len(confirming)} more to confirm")
+        if (sigma := _number(evidence.get("sigma"))) is not None:
+            parts.append(f"SD between them {formats.PERCENT(sigma)}")
         if evidence.get("steady") is False:
-            parts.append("never became steady")
-        if evidence.get("threads") is not None:
-            parts.append(formats.count(evidence["threads"], "thread"))
+            parts.append("the warm-up never settled")
+        if (threads := _number(evidence.get("threads"))) is not None:
+            parts.append(formats.count(int(threads), "thread"))
         lines.append(f"batch {verdict.get('batch')}: " + ", ".join(parts))
     return lines
 
 
 def _files(verdict: Record | None) -> list[str]:
-    candidate = _part(verdict, "candidate")
-    files = sorted((candidate.get("files") or {}).items(), key=lambda item: -(item[1] or 0))
+    candidate = _mapping(_mapping(verdict).get("candidate"))
+    files = sorted(_mapping(candidate.get("files")).items(), key=lambda item: -(item[1] or 0))
     parts = [f"{names.short(name, 80)} {formats.size(size)}" for name, size in files[:8]]
     if len(files) > 8:
         parts.append(f"{len(files) - 8} more")

@@ -7,6 +7,7 @@ import re
 
 LONGEST_NAME = 120
 LONGEST_LINE = 300
+LONGEST_COMMAND = 1000
 LONGEST_TEXT = 4000
 
 _KEPT = re.compile(r"[^a-z0-9_.-]+")

@@ -17,9 +17,9 @@ FILE = "records.jsonl"
 
 Record = dict[str, Any]
 
-# json.loads turns a literal that is too large into infinity; only such literals can hold one.
-# The lookbehind keeps the search linear: each run of digits is tried once.
-_TOO_LARGE = re.compile(r"[eE]\+?\d{3}|(?<!\d)\d{300}")
+# json.loads turns a literal that is too large into infinity. Only such literals can hold one; two
+# searches, since one with an alternative takes three times as long.
+_LARGE = (re.compile(r"[eE]\+?[0-9]{3}"), re.compile(r"[0-9]{300}"))
 
 
 class RecordError(Exception):
@@ -60,27 +60,49 @@ def encode(record: Record) -> str:
         _refuse(None, None, f"a record of the kind {kind!r}", 'write "run" or "verdict"')
     if found := schema.not_plain(record) or schema.problem(record, kind):
         _refuse(None, None, f"{_name(record)}: {found}", "write null and say why in `reason`")
-    if kind == "verdict" and record.get("value") is None and not record.get("reason"):
-        found = f"{_name(record)}: field 'value' is null without a reason"
-        _refuse(None, None, found, "say in `reason` why there is no number")
     return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def write(path: Path | str, run: Record, verdicts: Iterable[Record]) -> Path:
     """Write a whole record file; a failure, or a kill, leaves the one that was there before.
 
-    The run's line gets the number of verdicts (`verdicts`), so that a file cut off between two
-    lines is noticed. Raises RecordError (and leaves the file as it was) for a record that is not
-    strict JSON or not as schema.json says.
+    A complete run's line gets the number of verdicts (`verdicts`), so that a file cut off between
+    two lines is noticed. Raises RecordError (and leaves the file as it was) for a record that is
+    not strict JSON or not as schema.json says, of another run, or there twice.
     """
     path = Path(path)
     verdicts = list(verdicts)
-    records = [{**run, "verdicts": len(verdicts)}, *verdicts]
-    text = "".join(encode(record) + "\n" for record in records)
-    _parse(path, text)  # what is written can be read: one run, no verdict twice
-    # A lone surrogate (from an odd file name) becomes its own JSON escape and reads back as it was.
-    replace(path, text.encode("utf-8", "backslashreplace"))
+    run = {name: value for name, value in run.items() if name != "verdicts"}
+    if run.get("complete"):
+        run["verdicts"] = len(verdicts)
+    lines = [encode(record) for record in (run, *verdicts)]
+    seen: dict[tuple[Any, ...], int] = {}
+    for number, verdict in enumerate(verdicts, start=2):
+        _check_place(path, number, verdict, run, seen)
+    replace(path, _bytes(lines))
     return path
+
+
+def append(path: Path | str, verdicts: Iterable[Record]) -> None:
+    """Add verdicts at the end of the file of a run that is not complete, and fsync.
+
+    Costs the same however long the file is. What a kill cuts off, `read` refuses and
+    `read_partial` leaves out. Raises RecordError, with nothing written, as `write` does.
+    """
+    content = _bytes([encode(verdict) for verdict in verdicts])
+    with Path(path).open("r+b") as file:
+        # A kill in the middle of an earlier append left half a line: the next one starts afresh.
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            content = content if file.read(1) == b"\n" else b"\n" + content
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _bytes(lines: list[str]) -> bytes:
+    # A lone surrogate (from an odd file name) becomes its own JSON escape and reads back as it was.
+    return "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace")
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -149,13 +171,7 @@ def _parse(
     for number, line in enumerate(lines[1:], start=2):
         try:
             record = _record(path, number, line, "verdict", number == len(lines))
-            if record["run"] != run["run"]:
-                found = f"a verdict of the run {record['run']!r} in the file of {run['run']!r}"
-                _refuse(path, number, found, "keep one run a file")
-            first = seen.setdefault(key(record), number)
-            if first != number:
-                found = f"the verdict of line {first} again ({_name(record)})"
-                _refuse(path, number, found, "keep one of the two")
+            _check_place(path, number, record, run, seen)
         except RecordError as error:
             if problems is None:
                 raise
@@ -169,6 +185,19 @@ def _parse(
             _refuse(path, len(lines), found, _DAMAGED)
         problems.append(RecordError(path, len(lines), found, _DAMAGED))
     return run, verdicts
+
+
+def _check_place(
+    path: Path, number: int, verdict: Record, run: Record, seen: dict[tuple[Any, ...], int]
+) -> None:
+    """Refuse a verdict of another run, or one that an earlier line has; seen grows by it."""
+    if verdict["run"] != run["run"]:
+        found = f"a verdict of the run {verdict['run']!r} in the file of {run['run']!r}"
+        _refuse(path, number, found, "keep one run a file")
+    first = seen.setdefault(key(verdict), number)
+    if first != number:
+        found = f"the verdict of line {first} again ({_name(verdict)})"
+        _refuse(path, number, found, "keep one of the two")
 
 
 def _record(path: Path, number: int, line: str, kind: str, last: bool) -> Record:
@@ -189,7 +218,7 @@ def _record(path: Path, number: int, line: str, kind: str, last: bool) -> Record
         _refuse(path, number, found, "the first line is the run, every other one a verdict")
     if (wrong := schema.problem(record, kind)) is not None:
         _refuse(path, number, wrong, "see reports/schema.json for what a record holds")
-    if _TOO_LARGE.search(line) and (wrong := schema.not_plain(record)):
+    if any(large.search(line) for large in _LARGE) and (wrong := schema.not_plain(record)):
         _refuse(path, number, wrong, "a number that is not finite is written as null")
     return record
 

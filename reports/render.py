@@ -1,4 +1,4 @@
-"""Writes index.html: one file that opens from disk, and reads well without scripts or styles."""
+"""Writes a run's pages: index.html, which reads well without scripts or styles, and summary.md."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from reports import charts, formats, names, trust, view
 from reports import records as reading
+from reports import summary as markdown
 from reports.cells import SEVERITY
 from reports.records import Record, Records
 from reports.summarize import Summary, summarize
@@ -24,28 +25,30 @@ MOST_BYTES = 4_800_000
 """The page leaves details out rather than grow beyond this; it says which."""
 MOST_EMBEDDED = 1_000_000
 _FULL_CELLS = 400
-"""More cells than this, and their sections start without sample plots."""
+"""More cells than this, and the page starts without sample plots and embedded records."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LEVELS = (
     "",
-    "To keep this page small, sample plots are left out below; the records hold the samples.",
-    "To keep this page small, only gates and commands are shown below; the records hold the rest.",
+    "To keep this page small, records and sample plots are left out: records.jsonl holds them.",
+    "To keep this page small, it shows gates and commands only: records.jsonl holds the rest.",
 )
 
 
 def render(path: Path | str, directory: Path | str) -> Path:
-    """Write index.html into directory from a record file, or from the directory that holds one.
+    """Write index.html and summary.md into directory; returns the path of index.html.
 
-    Equal records give equal bytes. Raises RecordError when the records cannot be read whole.
+    path: a record file, or the directory that holds one. Equal records give equal bytes. Raises
+    RecordError when the records cannot be read whole.
     """
     return write(reading.read(path), directory)
 
 
 def write(records: Records, directory: Path | str) -> Path:
-    """Write index.html into directory from records already read."""
+    """Write index.html and summary.md into directory from records already read."""
     path = Path(directory) / PAGE
     reading.replace(path, page(records).encode("utf-8"))
+    markdown.write(records, directory)
     return path
 
 
@@ -53,23 +56,31 @@ def page(records: Records) -> str:
     """The page as text, as detailed as fits into MOST_BYTES."""
     summary = summarize(records)
     context = _context(summary, records)
+    # A page of many cells has no room for the records and sample plots anyway.
     level = 0 if len(summary.cells) <= _FULL_CELLS else 1
     text = _fill(context, summary, level)
     while len(text.encode("utf-8")) > MOST_BYTES and level < len(_LEVELS) - 1:
         level += 1
-        text = _fill(context | {"data": "", "embedded": _embedded("")}, summary, level)
+        text = _fill(context, summary, level)
     return text
 
 
 def _fill(context: dict[str, Any], summary: Summary, level: int) -> str:
     sections = (view.section(cell, level) for cell in summary.cells)
-    template = _environment().get_template("page.html")
-    return template.render(context | {"sections": sections, "left_out": _LEVELS[level]})
+    data = context["data"] if level == 0 else ""
+    detailed = {
+        "sections": sections,
+        "left_out": _LEVELS[level],
+        "data": data,
+        "embedded": "The records are in this page, as JSON in its element “records”;"
+        if data
+        else "",
+    }
+    return _environment().get_template("page.html").render(context | detailed)
 
 
 def _context(summary: Summary, records: Records) -> dict[str, Any]:
     run = summary.run
-    data = _data(records)
     style, script = _asset("style.css"), _asset("script.js")
     return {
         "csp": _csp(style, script),
@@ -102,8 +113,7 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
         "refused": view.groups(summary.coverage.refused),
         "overview": view.overview(summary),
         "records_link": reading.FILE,
-        "data": data,
-        "embedded": _embedded(data),
+        "data": _data(records),
     }
 
 
@@ -116,10 +126,6 @@ def _unplotted(summary: Summary) -> str:
     measured = sum(cell.measured for cell in summary.cells)
     missing = measured - len(charts.points(summary.cells))
     return f"{formats.count(missing, 'cell')} without a speedup or a drop" if missing else ""
-
-
-def _embedded(data: str) -> str:
-    return "The records are in this page, as JSON in its element “records”;" if data else ""
 
 
 def _data(records: Records) -> Markup:

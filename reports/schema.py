@@ -16,6 +16,7 @@ VERSION = 1
 """The version of the records this code writes, and the newest it reads."""
 
 _LARGEST_BITS = 1000
+_NUMBERS = {"type": ["number", "null"]}
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -102,7 +103,7 @@ def _check_object(value: dict[str, Any], schema: dict[str, Any], path: str) -> s
 
 def _check_items(value: Any, schema: dict[str, Any], path: str) -> str | None:
     # Samples are most of a file: one pass over the types instead of a call a number.
-    if schema == {"type": "number"} and {type(part) for part in value} <= {float, int}:
+    if schema == _NUMBERS and {type(part) for part in value} <= {float, int, type(None)}:
         return None
     for index, part in enumerate(value):
         if found := _check(part, schema, f"{path}[{index}]"):

@@ -13,6 +13,7 @@ from reports.cells import SEVERITY, Cell
 from reports.picks import Mean, Pick, means, pareto, recommend
 from reports.records import Record, Records
 
+EVERY = "every gate"
 SHIP, HOLD, INCONCLUSIVE = "SHIP", "HOLD", "INCONCLUSIVE"
 
 
@@ -38,7 +39,7 @@ class Line:
     def gates(self) -> str:
         """The gates in words; "every gate" where the whole cell shares the fate."""
         if len(self.verdicts) == len(self.cell.verdicts) > 1:
-            return "every gate"
+            return EVERY
         return ", ".join(gate_name(verdict) for verdict in self.verdicts)
 
     @property
@@ -97,8 +98,8 @@ class Summary:
 def summarize(records: Records) -> Summary:
     """Add a run's records up. Takes what `records.read` or `records.read_partial` gives."""
     cells = grouping.group(records)
-    failing = sorted(_lines(cells, "FAIL", "ERROR"), key=_worst_first)
-    undecided = list(_lines(cells, "INCONCLUSIVE", "NO_BASELINE"))
+    failing = sorted(lines_of(cells, "FAIL", "ERROR"), key=_worst_first)
+    undecided = list(lines_of(cells, "INCONCLUSIVE", "NO_BASELINE"))
     coverage = _coverage(records.run, cells)
     doubts = _doubts(records, coverage, undecided)
     counts = _counts(verdict["status"] for verdict in records.verdicts)
@@ -112,7 +113,7 @@ def summarize(records: Records) -> Summary:
         cells=tuple(cells),
         failing=tuple(failing),
         undecided=tuple(undecided),
-        waived=tuple(_lines(cells, "WAIVED")),
+        waived=tuple(lines_of(cells, "WAIVED")),
         picks=tuple(recommend(cells)),
         pareto=frozenset(pareto(cells)),
         means=tuple(means(cells)),
@@ -127,12 +128,13 @@ def gate_name(verdict: Record) -> str:
     return verdict["gate"] if batch is None else f"{verdict['gate']} b{batch}"
 
 
-def _lines(cells: Iterable[Cell], *statuses: str) -> Iterable[Line]:
-    """Verdicts of these statuses; those of a cell without numbers and with one cause together."""
+def lines_of(cells: Iterable[Cell], *statuses: str) -> Iterable[Line]:
+    """Verdicts of these statuses (of any without one); those of a cell that have no number and the
+    same cause together."""
     for cell in cells:
         groups: dict[tuple[object, ...], list[Record]] = {}
         for index, verdict in enumerate(cell.verdicts):
-            if verdict["status"] in statuses:
+            if not statuses or verdict["status"] in statuses:
                 alone = index if verdict.get("value") is not None else None
                 cause = (verdict["status"], verdict.get("reason"), alone)
                 groups.setdefault(cause, []).append(verdict)
@@ -173,8 +175,8 @@ def _coverage(run: Record, cells: list[Cell]) -> Coverage:
         seen=len(cells),
         measured=sum(cell.measured for cell in cells),
         missing=max(0, selected - len(cells)) if selected is not None else 0,
-        refused=_grouped(_lines(cells, "REFUSED")),
-        errored=_grouped(_lines(cells, "ERROR")),
+        refused=_grouped(lines_of(cells, "REFUSED")),
+        errored=_grouped(lines_of(cells, "ERROR")),
     )
 
 
@@ -240,7 +242,7 @@ def _sentence(
 
 
 def _worst(line: Line) -> str:
-    where = f"{line.cell.name}: {line.gates}"
+    where = f"{names.plain(names.short(line.cell.name, 200))}: {line.gates}"
     cause = names.first_line(line.first.get("reason"), 120)
     if line.first.get("value") is None or formats.threshold(line.first) is None:
         return f"{where} ({cause or 'no reason given'})"

@@ -50,6 +50,7 @@ def checks(summary: Summary) -> list[Check]:
         _aa(run),
         _threads(run.get("machine") or {}),
         _commit(run),
+        *(Check(WARN, "Notice", names.first_line(text)) for text in (run.get("notices") or [])[:5]),
         Check(
             UNKNOWN, "Earlier run", "none was compared: nothing here says better or worse than it"
         ),
@@ -86,7 +87,8 @@ def _machine(machine: dict[str, Any]) -> str:
         parts.append(formats.size(machine["memory_bytes"]))
     if machine.get("gpu"):
         gpu = machine["gpu"]
-        parts.append(str(gpu.get("name", gpu)) if isinstance(gpu, dict) else str(gpu))
+        named = gpu.get("name") or gpu.get("device") if isinstance(gpu, dict) else gpu
+        parts.append(f"GPU {named or 'not named'}")
     if machine.get("kernel"):
         parts.append(machine["kernel"])
     if machine.get("python"):

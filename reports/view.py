@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports import formats, names, svg, trust
+from reports import detail, formats, names, svg, trust
 from reports.cells import Cell, in_order
 from reports.charts import COLOURS
 from reports.picks import Pick, Ratio
 from reports.records import Record
-from reports.summarize import Group, Line, Summary, gate_name
+from reports.summarize import EVERY, Group, Line, Summary, lines_of
 
 SYMBOLS = {
     "PASS": "✓",
@@ -50,7 +50,7 @@ def name(cell: Cell) -> View:
         "class_": cell.class_ or "?",
         "status": cell.status,
         "anchor": cell.anchor,
-        "command": cell.command,
+        "command": names.short(cell.command or "", names.LONGEST_COMMAND),
     }
 
 
@@ -107,7 +107,7 @@ def pick(found: Pick) -> View:
     cell = found.cell
     row: View = {
         "model": names.short(found.model, names.LONGEST_NAME),
-        "target": found.target,
+        "target": names.short(found.target, names.LONGEST_NAME),
         "cell": None if cell is None else name(cell),
         "instead": tally(found.instead),
         "waived": None if found.waived is None else name(found.waived),
@@ -170,7 +170,7 @@ def _matrix(summary: Summary, target: str) -> View:
     down = len(models) > 2 * len(techniques)
     rows, columns = (models, techniques) if down else (techniques, models)
     return {
-        "target": target,
+        "target": names.short(target, names.LONGEST_NAME),
         "corner": "model" if down else "technique",
         "columns": [names.short(column, 60) for column in columns],
         "rows": [
@@ -206,7 +206,7 @@ def means(summary: Summary) -> list[View]:
     return [
         {
             "technique": names.short(mean.technique, names.LONGEST_NAME),
-            "target": mean.target,
+            "target": names.short(mean.target, names.LONGEST_NAME),
             "class_": mean.class_ or "?",
             "value": formats.FACTOR(mean.value),
             "covered": mean.covered,
@@ -223,7 +223,7 @@ def groups(found: tuple[Group, ...]) -> list[View]:
             "reason": names.short(group.reason, names.LONGEST_LINE),
             "number": sum(len(line.verdicts) for line in group.lines),
             "cells": [
-                {**name(line.cell), "gates": "" if line.gates == "every gate" else line.gates}
+                {**name(line.cell), "gates": "" if line.gates == EVERY else line.gates}
                 for line in group.lines
             ],
         }
@@ -252,32 +252,27 @@ def _number(cell: Cell, gate: str) -> tuple[str, str]:
 
 def section(cell: Cell, level: int) -> View:
     """Everything about a cell. level 0: all; 1: no sample plots; 2: gates and the command only."""
-    details = [] if level > 1 else _details(cell)
     return {
         **name(cell),
         "family": cell.family or formats.ABSENT,
-        "gates": [_gate(verdict) for verdict in cell.verdicts],
-        "details": details,
+        "gates": [
+            _gate(line, 200 if level > 1 else names.LONGEST_TEXT) for line in lines_of([cell])
+        ],
+        "details": detail.details(cell) if level < 2 else [],
         "samples": _samples(cell, plots=level == 0) if level < 2 else [],
     }
 
 
-def _gate(verdict: Record) -> View:
-    limit = verdict.get("limit") or {}
+def _gate(line: Line, most: int) -> View:
+    limit = line.first.get("limit") or {}
     return {
-        "name": gate_name(verdict),
-        "status": verdict["status"],
-        "measured": formats.measured(verdict),
-        "limit": formats.limit(verdict),
+        "name": line.gates,
+        "status": line.status,
+        "measured": formats.measured(line.first),
+        "limit": line.limit,
         "source": limit.get("source") or "",
-        "reason": names.short((verdict.get("reason") or "").strip(), names.LONGEST_TEXT),
+        "reason": names.short((line.first.get("reason") or "").strip(), most),
     }
-
-
-def _details(cell: Cell) -> list[tuple[str, list[str]]]:
-    from reports import detail
-
-    return detail.details(cell)
 
 
 def _samples(cell: Cell, plots: bool) -> list[View]:
@@ -285,26 +280,24 @@ def _samples(cell: Cell, plots: bool) -> list[View]:
     for verdict in cell.verdicts:
         if verdict["gate"] != "speed":
             continue
-        arms = [(arm, verdict.get(arm) or {}) for arm in ("baseline", "candidate")]
-        if not any(data.get("samples") or data.get("median_s") for _, data in arms):
-            continue
-        drawn = [
-            (arm, data.get("samples") or [], colour)
-            for (arm, data), colour in zip(arms, (COLOURS[None], COLOURS["A"]), strict=True)
-        ]
-        found.append(
-            {
-                "batch": verdict.get("batch"),
-                "arms": [_arm(arm, data) for arm, data in arms],
-                "svg": svg.distribution(drawn) if plots else "",
-            }
-        )
+        arms = []
+        for arm, colour in (("baseline", COLOURS[None]), ("candidate", COLOURS["A"])):
+            data = verdict.get(arm) or {}
+            samples = [sample for sample in data.get("samples") or [] if sample is not None]
+            arms.append((arm, samples, colour, data.get("median_s")))
+        if any(samples or median for _, samples, _, median in arms):
+            found.append(
+                {
+                    "batch": verdict.get("batch"),
+                    "arms": [_arm(arm, samples, median) for arm, samples, _, median in arms],
+                    "svg": svg.distribution([arm[:3] for arm in arms]) if plots else "",
+                }
+            )
     return found
 
 
-def _arm(arm: str, data: Record) -> str:
-    samples = data.get("samples") or []
-    text = f"{arm} median {formats.seconds(data.get('median_s'))}"
+def _arm(arm: str, samples: list[float], median: float | None) -> str:
+    text = f"{arm} median {formats.seconds(median)}"
     if samples:
         text += f" ({formats.seconds(min(samples))} to {formats.seconds(max(samples))}"
         text += f", {formats.count(len(samples), 'sample')})"
@@ -316,7 +309,7 @@ def aa(run: Record) -> list[View]:
     return [
         {
             "model": names.short(cell["model"], names.LONGEST_NAME),
-            "target": cell["target"],
+            "target": names.short(cell["target"], names.LONGEST_NAME),
             "ratio": formats.measured({"gate": "speed", **cell}),
             "sd": formats.PERCENT(cell.get("sd")),
             "processes": formats.ABSENT if cell.get("processes") is None else cell["processes"],
@@ -334,7 +327,7 @@ def models(run: Record) -> list[View]:
             "architecture": names.short(model.get("architecture") or formats.ABSENT, 80),
             "parameters": formats.whole(model.get("parameters")),
             "score": ", ".join(
-                f"{formats.PERCENT(score)} {target}"
+                f"{formats.PERCENT(score)} {names.short(target, 60)}"
                 for target, score in (model.get("score") or {}).items()
             )
             or formats.ABSENT,

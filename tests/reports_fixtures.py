@@ -173,7 +173,7 @@ def cell(
     worse: float = 0.006,
 ) -> list[Record]:
     """The verdicts of one measured cell, judged against the default limits."""
-    rng = random.Random(f"{model}/{technique}/{target}/{seed}")
+    rng = random.Random(ascii((model, technique, target, seed)))
     seconds, size_bytes, score = base
     common = {"target": target, "class": cls, "family": family}
     low, high = drop - worse, drop + worse

@@ -125,14 +125,13 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=70)
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from reports import records, render, summary
+    from reports import records, render
 
     run = run_record(selected_cells=options.cells)
     path = records.write(options.directory / records.FILE, run, matrix(options.cells))
     start = time.perf_counter()
     found = records.read(path)
     page = render.write(found, options.directory)
-    summary.write(found, options.directory)
     seconds = time.perf_counter() - start
     print(
         f"{page}: {page.stat().st_size / 1e6:.2f} MB in {seconds:.2f} s, "
