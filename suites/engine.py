@@ -179,7 +179,7 @@ class Engine:
                 entry = self.cache.open(kind, name)
             except DamagedEntry as damage:
                 self.notices.append(f"damaged cache entry, built again: {damage}")
-                self.progress.line(self.notices[-1], yellow=True)
+                self.progress.line(self.notices[-1], "yellow")
                 self.cache.drop(kind, name)
                 entry = None
             if entry is not None:
@@ -300,13 +300,17 @@ class Engine:
         return self.once(key, make)
 
     def speed_process(
-        self, cell: Cell, batches: list[int], number: int, label: str, *, control: bool
+        self, cell: Cell, seconds: dict[int, float], number: int, label: str, *, control: bool
     ) -> dict[str, Any]:
-        """One process that times baseline and candidate (or, for A/A, its copy) in turns."""
+        """One process that times baseline and candidate (or, for A/A, its copy) in turns.
+
+        seconds: how long to time each batch size, warm-up not counted.
+        """
         arguments = {
             **self.arm(cell),
             "artifact": None if control else str(self.artifact(cell).path),
-            "batches": batches,
+            "batches": list(seconds),
+            "seconds": {str(batch): length for batch, length in seconds.items()},
             "number": number,
         }
         with self.alone(cell.target):

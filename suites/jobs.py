@@ -254,6 +254,8 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             world.target,
             world.baseline_target.cast(example),
             (world.baseline_target if control else world.target).cast(example),
+            seconds=arguments["seconds"][str(batch)],
+            candidate_first=arguments["number"] % 2 == 1,
         ).as_dict()
     return {"batches": measured}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
 from typing import Any
 
 from gauge.cache import digest, file_digest
@@ -54,7 +53,7 @@ def artifact(catalog: Catalog, cell: Cell, settings: Settings, sha256: str) -> d
         **weights(catalog, cell.model, settings),
         "weights": sha256,
         "technique": cell.technique,
-        "stages": [asdict(stage) for stage in cell.stages],
+        "stages": [list(stage) for stage in cell.stages],
         "technique_source": source_digest([*files, PIPELINE, target.path]),
         "target": [cell.target, dict(target.attributes)],
     }

@@ -177,7 +177,7 @@ class Recorder:
             return
         self.run.keep(report.nodeid, record)
         if report.failed:
-            self.run.progress.line(terminal.failure_line(record), red=True)
+            self.run.progress.line(terminal.failure_line(record), "red")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -194,7 +194,7 @@ def pytest_report_teststatus(
     if run is None or getattr(report, "optgauge", None) is None:
         return None
     run.progress.clear()
-    return terminal.test_status(report, verbose=config.option.verbose > 0)
+    return terminal.test_status(report)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from reports.render import render as render_pages
 
 from gauge.machine import fingerprint, versions
 from gauge.sequential import control
 from gauge.verdict import Verdict
+from reports.render import render as render_pages
 from suites.catalog import ROOT
 from suites.matrix import Cell
 from suites.privacy import scrub

@@ -18,6 +18,8 @@ from suites.matrix import Cell
 
 LOOKS = {"quick": QUICK_LOOKS, "standard": ALL_LOOKS, "thorough": ALL_LOOKS}
 CONTROLS = 5
+# Between-process SD was no better with longer processes; a reported batch decides nothing.
+GATED_SECONDS, REPORTED_SECONDS = 0.6, 0.3
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Track:
     looks: Sequence[int]
     repeat_inconclusive: bool = False
     runs: list[list[dict[str, Any]]] = field(default_factory=lambda: [[]])
+    reported: bool = False
     stopped: Stopped | None = None
     invalid: str | None = None
 
@@ -100,8 +103,8 @@ class Rounds:
         self.lanes: dict[tuple[str, bool], Lane] = {}
         self._turn = 0
 
-    def track(self, batch: int, limit: float | None) -> Track:
-        return Track(batch, limit, self.looks, self.thorough)
+    def track(self, batch: int, limit: float | None, *, reported: bool) -> Track:
+        return Track(batch, limit, self.looks, self.thorough, reported=reported)
 
     def add(self, cell: Cell, tracks: dict[int, Track]) -> None:
         self.lanes[cell.id, False] = Lane(cell, tracks)
@@ -158,9 +161,13 @@ class Rounds:
 
     def _time(self, lane: Lane) -> None:
         batches = lane.open_batches()
+        seconds = {
+            batch: REPORTED_SECONDS if lane.tracks[batch].reported else GATED_SECONDS
+            for batch in batches
+        }
         try:
             result = self.engine.speed_process(
-                lane.cell, batches, lane.processes, self._label(lane), control=lane.control
+                lane.cell, seconds, lane.processes, self._label(lane), control=lane.control
             )
         except Stopped as stopped:
             for batch in batches:

@@ -67,11 +67,7 @@ class Run:
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
         reporter = config.pluginmanager.get_plugin("terminalreporter")
-        progress = Progress(
-            reporter._tw if reporter else None,
-            terminal=bool(reporter and reporter.isatty),
-            quiet=reporter is None or config.option.verbose < 0,
-        )
+        progress = Progress(quiet=reporter is None or config.option.verbose < 0)
         words = config.invocation_params.args
         return cls(
             settings,
@@ -97,6 +93,8 @@ class Run:
         if self.settings.cache_drop:
             shutil.rmtree(self.settings.cache, ignore_errors=True)
         self.begun = True
+        self.asked_cells = list(dict.fromkeys(cell for cell, _, _ in self.selected.values()))
+        self.progress.total = len(self.asked_cells)
         self.started = time.time()
         self._saved = time.monotonic()
         self.run_id = recording.new_run_id(self.started)
@@ -104,8 +102,6 @@ class Run:
         self.engine = Engine(self.settings, self.catalog, self.progress)
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
-        self.asked_cells = list(dict.fromkeys(cell for cell, _, _ in self.selected.values()))
-        self.progress.total = len(self.asked_cells)
         self.rounds = Rounds(self.engine, self.settings.effort)
         self._lanes()
         self.progress.remaining = self.remaining
@@ -165,7 +161,9 @@ class Run:
             for batch in sorted(sizes):
                 limit = self.limit(cell, "speed", batch)
                 bound = limit.bound if isinstance(limit, Limit) else None
-                tracks[batch] = self.rounds.track(batch, bound)
+                tracks[batch] = self.rounds.track(
+                    batch, bound, reported=batch not in self.settings.gated
+                )
             self.rounds.add(cell, tracks)
         self.rounds.add_controls()
 
@@ -269,5 +267,6 @@ class Run:
         return exitstatus
 
     def close(self) -> None:
+        self.progress.close()
         if self.begun and hasattr(self, "engine"):
             self.engine.close()

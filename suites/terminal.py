@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from reports import formats, records
 from reports.summarize import Line, Summary, gate_name, summarize
+from reports.terminal import HEAD, terminal_table
 from suites.durations import spoken
 
 if TYPE_CHECKING:
-    from reports.picks import Pick
     from suites.run import Run
 
 MOST_FAILURES = 30
-CLASSES = {"A": "same architecture", "B": "pruned", "C": "another one"}
+CLASSES = "A: the same architecture; B: pruned or factorised from it; C: another one"
 
 
 def heading(run: Run) -> list[str]:
@@ -31,19 +32,19 @@ def heading(run: Run) -> list[str]:
     return lines + run.engine.notices
 
 
-def test_status(report: pytest.TestReport, *, verbose: bool) -> tuple[str, str, str] | None:
-    """Category, letter and word: the verdict and its number instead of PASSED."""
+def test_status(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Category, letter and word: the verdict and its number instead of PASSED.
+
+    No letter: without -v, hundreds of dots say less than the progress lines.
+    """
     record: dict[str, Any] = report.optgauge  # type: ignore[attr-defined]
     if report.when != "call":
         return None
-    category = report.outcome
-    if hasattr(report, "wasxfail"):
-        category = "xfailed"  # type: ignore[assignment]
+    category = "xfailed" if hasattr(report, "wasxfail") else report.outcome
     word = record["status"]
     if record.get("value") is not None:
         word = f"{word} {formats.measured(record)}"
-    # Without -v no letters: hundreds of dots say less than the progress lines.
-    return category, "", word if verbose else ""
+    return category, "", word
 
 
 def failure_line(record: dict[str, Any]) -> str:
@@ -54,11 +55,12 @@ def failure_line(record: dict[str, Any]) -> str:
 def summary(run: Run, reporter: Any) -> None:
     """The verdict, the table of picks, failures, and where the report is."""
     path = run.settings.report / records.FILE
-    found = summarize(records.read(path))
+    read = records.read(path)
+    found = summarize(read)
     reporter.section("optgauge")
     reporter.write_line(f"{found.verdict}: {found.sentence}", bold=True)
-    width = max(60, min(reporter._tw.fullwidth, 140))
-    for line in _picks(found, width):
+    width = max(78, min(reporter._tw.fullwidth, 140)) - 2
+    for line in _picks(read, width):
         reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
@@ -78,34 +80,28 @@ def summary(run: Run, reporter: Any) -> None:
     reporter.write_line(f"report: {run.settings.report / 'index.html'}")
 
 
-def _picks(found: Summary, width: int) -> list[str]:
-    if not found.picks:
+def _picks(found: records.Records, width: int) -> list[str]:
+    rows = terminal_table(found)
+    if not rows:
         return []
-    table = Table(title="fastest that keeps the accuracy", title_justify="left", box=None)
-    for name in ("model", "target", "changes", "technique", "speedup", "drop", "size"):
-        table.add_column(name, overflow="fold", no_wrap=name == "speedup")
-    for pick in found.picks:
-        table.add_row(*_pick(pick))
+    several = len({row.target for row in rows}) > 1
+    place = ("model", *(["target"] if several else []), "class_")
+    numbers = ("speedup", "drop", "size")
+    table = Table(box=None, pad_edge=False)
+    for name in (*place, "technique"):
+        table.add_column(getattr(HEAD, name), overflow="fold")
+    for name in numbers:
+        table.add_column(getattr(HEAD, name), no_wrap=True, justify="right")
+    for row in rows:
+        technique = row.technique or f"none: {row.note}"
+        cells = [*(getattr(row, name) for name in place), technique]
+        cells += [getattr(row, name) or "-" for name in numbers]
+        table.add_row(*map(escape, cells))
     console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
-
-
-def _pick(pick: Pick) -> list[str]:
-    place = [pick.model, pick.target, CLASSES.get(pick.class_ or "", "-")]
-    cell = pick.cell
-    if cell is None:
-        why = ", ".join(f"{count} {what}" for what, count in pick.instead)
-        return [*place, f"none ({why})", "-", "-", "-"]
-    speed, size = cell.gate("speed"), cell.gate("size")
-    return [
-        *place,
-        cell.technique,
-        formats.measured(speed) if speed else "-",
-        formats.drop(cell.gate("accuracy")),
-        formats.measured(size) if size else "-",
-    ]
+    lines = [f"  {line.rstrip()}" for line in console.file.getvalue().splitlines()]
+    return ["", "fastest that keeps the accuracy, by class:", *lines, f"  {CLASSES}", ""]
 
 
 def _failures(found: Summary) -> list[str]:

@@ -1,0 +1,54 @@
+"""Running the suites as a user does, in a process of its own, and reading what they wrote."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reports import records
+
+ROOT = Path(__file__).resolve().parent.parent
+PLUGINS = ROOT / "tests" / "plugins"
+
+
+@dataclass
+class Ran:
+    """A finished run: exit code, what was printed, and its report folder."""
+
+    code: int
+    output: str
+    report: Path
+
+    @property
+    def run(self) -> dict[str, Any]:
+        return records.read(self.report).run
+
+    def verdicts(self, cell: str) -> dict[str, dict[str, Any]]:
+        """The records of one cell by gate (`speed-b1`)."""
+        found = {}
+        for record in records.read(self.report).verdicts:
+            if record["id"] == cell:
+                batch = f"-b{record['batch']}" if record["batch"] is not None else ""
+                found[record["gate"] + batch] = record
+        return found
+
+
+def suites(
+    report: Path, cache: Path, *words: str, environment: dict[str, str] | None = None
+) -> Ran:
+    """Run `pytest suites/ …` from the project's folder."""
+    command = [sys.executable, "-m", "pytest", "suites", "-p", "no:cacheprovider"]
+    command += ["--report", str(report), "--cache", str(cache), *words]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env={**os.environ, "COLUMNS": "120", **(environment or {})},
+    )
+    return Ran(done.returncode, done.stdout + done.stderr, report)
