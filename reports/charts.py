@@ -68,14 +68,19 @@ class Axes:
 
 
 def points(cells: Iterable[Cell]) -> list[Point]:
-    """The cells that have both a speedup and a drop."""
+    """The cells that have both a speedup and a drop that a plot can hold."""
     found = []
     for cell in cells:
         speed = _triple(cell, "speed", 1.0)
         drop = _triple(cell, "accuracy", 100.0)
-        if speed and drop and min(speed) > 0:
+        if speed and drop and _drawable(speed, drop):
             found.append(Point(cell, speed, drop))
     return found
+
+
+def _drawable(speed: tuple[float, ...], drop: tuple[float, ...]) -> bool:
+    """Whether the numbers are of this world: a broken clock must not squash all other cells."""
+    return all(1e-4 <= number <= 1e5 for number in speed) and all(abs(d) <= 1e4 for d in drop)
 
 
 def _triple(cell: Cell, gate: str, scale: float) -> tuple[float, float, float] | None:
@@ -217,7 +222,10 @@ def _canvas(axes: Axes, limits: tuple[float | None, float | None], inches: tuple
     ax.tick_params(colors=svg.INK, labelsize=9, length=3)
     for text in (ax.xaxis.label, ax.yaxis.label):
         text.set_color(svg.INK)
-    speed, drop = limits
+    speed, drop = (
+        bound if _within(bound, span) else None
+        for bound, span in zip(limits, (axes.x, axes.y), strict=True)
+    )
     if speed is not None:
         ax.axvline(speed, color=svg.INK, lw=1, ls="--", alpha=0.6, zorder=1)
     if drop is not None:
@@ -225,6 +233,10 @@ def _canvas(axes: Axes, limits: tuple[float | None, float | None], inches: tuple
     if speed is not None and drop is not None:
         ax.fill_between([speed, axes.x[1]], drop, axes.y[0], color=svg.INK, alpha=0.06, lw=0)
     return figure, ax
+
+
+def _within(bound: float | None, span: tuple[float, float]) -> bool:
+    return bound is not None and span[0] <= bound <= span[1]
 
 
 def _ticks(ax: Any, axes: Axes) -> None:

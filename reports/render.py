@@ -125,7 +125,11 @@ def _safe(plot: charts.Plot) -> dict[str, Any]:
 def _unplotted(summary: Summary) -> str:
     measured = sum(cell.measured for cell in summary.cells)
     missing = measured - len(charts.points(summary.cells))
-    return f"{formats.count(missing, 'cell')} without a speedup or a drop" if missing else ""
+    return (
+        f"{formats.count(missing, 'cell')} without a speedup and a drop that a plot can hold"
+        if missing
+        else ""
+    )
 
 
 def _data(records: Records) -> Markup:

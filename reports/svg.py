@@ -126,9 +126,10 @@ def histogram(samples: list[float], low: float, high: float, width: int, height:
     """Path data of a histogram on a logarithmic axis from low to high; equal input, equal text."""
     bins = width // 6
     counts = [0] * bins
-    span = math.log(high / low) or 1.0
+    start = math.log(low)
+    span = math.log(high) - start or 1.0
     for sample in samples:
-        counts[min(bins - 1, max(0, int(math.log(sample / low) / span * bins)))] += 1
+        counts[min(bins - 1, max(0, int((math.log(sample) - start) / span * bins)))] += 1
     most = max(counts) or 1
     parts = []
     for index, number in enumerate(counts):
@@ -176,6 +177,8 @@ def interval(verdict: Record) -> Markup:
     ends = min(low, asked, value), max(high, asked, value)
     width, pad = 120, 10
     scale = (width - 2 * pad) / ((ends[1] - ends[0]) or 1)
+    if not 0 < scale < math.inf:  # numbers too far apart, or too near, to draw
+        return Markup()
 
     def at(number: float) -> str:
         return f"{pad + (number - ends[0]) * scale:.1f}"

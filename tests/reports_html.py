@@ -56,10 +56,11 @@ class Page(HTMLParser):
             self._open.append(element)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in SHAPES:
+        if tag not in SHAPES | VOID:
             raise ValueError(f"<{tag}/> is not self-closing in HTML")
         self.handle_starttag(tag, attrs)
-        self._open.pop()
+        if tag not in VOID:
+            self._open.pop()
 
     def handle_endtag(self, tag: str) -> None:
         if self._open[-1].tag != tag:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reports_fixtures import Record, cell, lost_cell, run_record, verdict
 from reports_html import Page
 from reports_matrix import matrix
 
-from reports import records, render
+from reports import records, render, schema
 from reports.records import Records
 
 HOSTILE = [
@@ -71,7 +73,8 @@ def hostile() -> Page:
     run = {
         "run": odd, "commit": odd, "command": odd, "policy": odd, "interrupted": odd,
         "started": odd, "targets": [odd], "aa_warning": odd, "notices": HOSTILE,
-        "versions": {odd: odd}, "models": {odd: {"architecture": turned, "sha256": odd, "score": {turned: 1}}},
+        "versions": {odd: odd},
+        "models": {odd: {"architecture": turned, "sha256": odd, "score": {turned: 1}}},
         "machine": {"cpu": odd, "flags": [odd], "threads": 1, "threads_reason": odd},
         "aa": [{"model": turned, "target": turned, "value": 1.0}],
     }  # fmt: skip
@@ -106,7 +109,7 @@ def test_headings_do_not_skip_a_level(page: Page) -> None:
     levels = [int(one.tag[1]) for one in page.elements if re.fullmatch("h[1-6]", one.tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
 def test_tables_have_captions_and_scoped_headings(page: Page) -> None:
@@ -276,4 +279,25 @@ def test_evidence_of_any_shape_is_shown_or_left_out() -> None:
             "b": "x", "c": [], "worst_class": 2, "calibration_error": [], "flip_rate": "much",
         }  # fmt: skip
         record["candidate"] = {"files": {"a": None}, "samples": [None, 0.0, -1.0]}
+    assert Page(_page(verdicts)).all("h1")
+
+
+_numbers = st.floats(allow_nan=False, allow_infinity=False) | st.floats(1e-3, 9) | st.none()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    numbers=st.lists(_numbers, min_size=12, max_size=12),
+    samples=st.lists(_numbers, max_size=5),
+    status=st.sampled_from(schema.choices("status")),
+)
+def test_no_finite_number_breaks_the_page(
+    numbers: list[float | None], samples: list[float | None], status: str
+) -> None:
+    verdicts = cell("m", "t") + cell("m", "u", cls="C")
+    feed = itertools.cycle(numbers)
+    for record in verdicts:
+        record |= {"value": next(feed), "low": next(feed), "high": next(feed), "status": status}
+        record["limit"] = {"min": next(feed), "max": next(feed)}
+        record["candidate"] = {"bytes": next(feed), "samples": samples, "median_s": next(feed)}
     assert Page(_page(verdicts)).all("h1")
