@@ -109,11 +109,17 @@ class Technique:
         """A sentence saying why not, shown as it is, or None. Runs in a worker."""
         return None
 
+    def claims_for(self, target: Device) -> tuple[str, ...]:
+        """The claims on this target; override where it decides what there is to find."""
+        return self.claims
+
     def apply(self, module: nn.Module, context: Context) -> Optimized:
         """Optimise `module` (FP32, in eval mode, on the CPU, this call's own copy)."""
         raise NotImplementedError
 
-    def rebuild(self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]) -> nn.Module:
+    def rebuild(
+        self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]
+    ) -> nn.Module:
         """Give an untrained `module` the structure that `apply` gives, so that weights load."""
         return module
 

@@ -52,11 +52,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Plot:
-    """One SVG with its heading, and a sentence that says what it shows."""
+    """One SVG with its heading, and a sentence that says what it shows.
+
+    everything: all models and targets in one plot, without intervals and fronts.
+    """
 
     title: str
     svg: str
     text: str
+    everything: bool = False
 
 
 @dataclass(frozen=True)

@@ -149,9 +149,9 @@ def seconds(value: float | None) -> str:
     return f"{_short(value * 1e9)}{_NARROW}ns" if value else f"0{_NARROW}s"
 
 
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """ "1 cell", "2 cells", with thousands set apart."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}".replace(",", _NARROW)
+def count(number: float, noun: str, plural: str | None = None) -> str:
+    """ "1 cell", "2 cells"; thousands as in `whole`."""
+    return f"{whole(number)} {noun if number == 1 else plural or noun + 's'}"
 
 
 def moment(text: str | None) -> str:
@@ -172,6 +172,8 @@ def _short(value: float) -> str:
     return f"{rounded:.{decimals}f}".replace("-", _MINUS)
 
 
-def whole(number: int | None) -> str:
-    """A whole number with thousands set apart: "11 173 962"."""
-    return ABSENT if number is None else f"{number:,}".replace(",", _NARROW)
+def whole(number: float | None) -> str:
+    """A number with thousands set apart from five digits on: "1112", "11 173 962"."""
+    if number is None:
+        return ABSENT
+    return f"{number:,}".replace(",", _NARROW) if abs(number) >= 10_000 else f"{number}"

@@ -24,6 +24,11 @@ def clean(text: str) -> str:
     return _UNSHOWN.sub("\ufffd", text)
 
 
+def visible(text: str) -> str:
+    """Text in which characters that would reorder it (a command, say) show as U+FFFD."""
+    return _REORDERING.sub("\ufffd", text)
+
+
 def plain(text: str) -> str:
     """One line of text without line ends, controls or characters that reorder what follows."""
     return _REORDERING.sub("", " ".join(clean(text).split()))

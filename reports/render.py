@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reports import charts, formats, names, trust, view
 from reports import records as reading
@@ -28,6 +29,7 @@ _FULL_CELLS = 400
 """More cells than this, and the page starts without sample plots and embedded records."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_WORD_END = re.compile(r"([+_])")
 _LEVELS = (
     "",
     "To keep this page small, records and sample plots are left out: records.jsonl holds them.",
@@ -91,15 +93,15 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
         "sentence": summary.sentence,
         "started": formats.moment(run.get("started")),
         "counts": [
-            ("Cells", list(summary.cell_counts.items())),
-            ("Gates", list(summary.counts.items())),
+            (title, [(status, formats.whole(number)) for status, number in counted.items()])
+            for title, counted in (("Cells", summary.cell_counts), ("Gates", summary.counts))
         ],
         "failing": view.lines(summary.failing),
         "undecided": view.lines(summary.undecided),
         "waived": view.lines(summary.waived),
         "checks": trust.checks(summary),
         "facts": trust.facts(run),
-        "run_command": run.get("command"),
+        "run_command": names.visible(names.short(run.get("command") or "", names.LONGEST_COMMAND)),
         "aa": view.aa(run),
         "models": view.models(run),
         "recommended": view.recommended(summary),
@@ -119,7 +121,7 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
 
 def _safe(plot: charts.Plot) -> dict[str, Any]:
     # The SVG comes out of an XML serialiser, which escaped whatever names are in it.
-    return {"title": plot.title, "text": plot.text, "svg": Markup(plot.svg)}
+    return {**vars(plot), "svg": Markup(plot.svg)}
 
 
 def _unplotted(summary: Summary) -> str:
@@ -184,8 +186,8 @@ def _environment() -> Environment:
 
 
 def _breakable(text: str) -> Markup:
-    """A pipeline's name that may break behind each stage."""
-    return Markup("+<wbr>").join(names.clean(text).split("+"))
+    """A name that may break behind each stage and each word of it."""
+    return Markup(_WORD_END.sub(r"\1<wbr>", str(escape(names.clean(text)))))
 
 
 def _shown(value: Any) -> Any:

@@ -50,7 +50,7 @@ def name(cell: Cell) -> View:
         "class_": cell.class_ or "?",
         "status": cell.status,
         "anchor": cell.anchor,
-        "command": names.short(cell.command or "", names.LONGEST_COMMAND),
+        "command": names.visible(names.short(cell.command or "", names.LONGEST_COMMAND)),
     }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from suites.run import Run
 
 MOST_FAILURES = 30
+MOST_REASONS = 8
 CLASSES = "A: the same architecture; B: pruned or factorised from it; C: another one"
 
 
@@ -64,9 +65,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
-    missing = found.counts.get("REFUSED", 0)
-    if missing:
-        reporter.write_line(f"{formats.count(missing, 'gate')} refused; the report says why")
+    for line in _refusals(found):
+        reporter.write_line(line)
     for notice in run.engine.notices if run.begun else []:
         reporter.write_line(notice, yellow=True)
     if run.header["aa_warning"]:
@@ -115,6 +115,20 @@ def _failures(found: Summary) -> list[str]:
         lines.append(f"  … and {len(found.failing) - len(shown)} more in the report")
     if shown:
         lines.append(f"repeat one: {shown[0].first['command']}")
+    return lines
+
+
+def _refusals(found: Summary) -> list[str]:
+    """Each reason once, with how many cells it stopped."""
+    lines = []
+    for group in found.coverage.refused[:MOST_REASONS]:
+        cells = list(dict.fromkeys(_cell_name(line) for line in group.lines))
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        lines.append(f"refused: {cells[0]}{more}: {group.reason}")
+    if len(found.coverage.refused) > MOST_REASONS:
+        lines.append(
+            f"refused: {len(found.coverage.refused) - MOST_REASONS} more reasons, in the report"
+        )
     return lines
 
 

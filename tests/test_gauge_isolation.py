@@ -16,7 +16,7 @@ import pytest
 
 from gauge.isolation import Workers, WorkerStartError
 
-JOBS = '''
+JOBS = """
 import ctypes, os, signal, subprocess, sys, time
 
 def echo(a): return {"got": a, "pid": os.getpid()}
@@ -35,7 +35,7 @@ def orphan(a):
     return {"pid": subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid}
 def feast(a):
     subprocess.run([sys.executable, "-c", "x = b'x' * (900 << 20); import time; time.sleep(600)"])
-'''
+"""
 
 
 @pytest.fixture(scope="module")

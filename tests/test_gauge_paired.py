@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, sem, t
 
 from gauge import bootstrap
 from gauge.paired import (
@@ -287,6 +287,38 @@ def test_scores_without_any_difference_are_no_proof_when_few():
     assert compare(np.tile(same, 2), np.tile(same, 2), 0.01).status is Status.PASS
     # A score that reaches from 0 to 100 can fall a hundred times as far in one sample.
     assert compare(np.tile(same, 2) * 100, np.tile(same, 2) * 100, 0.01).status is not Status.PASS
+
+
+@pytest.mark.parametrize("count", [2, 9, 40])
+def test_bootstrap_bounds_are_never_narrower_than_t(count):
+    # Half the differences up, half down: a light-tailed case, where the t bound is the wider one.
+    differences = np.where(np.arange(count) % 2, 0.11, 0.01)
+    bounds = bootstrap.drop_bounds(differences, None, 0, 1.0)
+    error, mean = sem(differences), differences.mean()
+    assert bounds.error == pytest.approx(error)
+    assert bounds.low == pytest.approx(mean - t.ppf(0.995, count - 1) * error)
+    assert bounds.high == pytest.approx(mean + t.ppf(0.95, count - 1) * error, rel=0.02)
+    assert bounds.high >= mean + t.ppf(0.95, count - 1) * error - 1e-12
+
+
+def test_a_skewed_sample_takes_the_percentile_bound():
+    differences = np.zeros(40)
+    differences[:2] = 1.0
+    bounds = bootstrap.drop_bounds(differences, None, 0, 1.0)
+    assert bounds.high >= 0.125 > 0.05 + t.ppf(0.95, 39) * sem(differences)
+
+
+def test_groups_count_by_their_samples():
+    # One group of 30 that lost nothing, ten of 1 that lost one each.
+    differences = np.r_[np.zeros(30), np.ones(10)]
+    groups = [0] * 30 + list(range(1, 11))
+    bounds = bootstrap.drop_bounds(differences, groups, 0, 1.0)
+    residuals = np.r_[0 - 0.25 * 30, np.full(10, 1 - 0.25)]
+    assert bounds.error == pytest.approx(math.sqrt(11 / 10 * (residuals**2).sum()) / 40)
+
+
+def test_a_single_group_bounds_nothing():
+    assert bootstrap.drop_bounds([0.5, 0.1], [1, 1], 0, 3.0)[:3] == (-3.0, 3.0, 3.0)
 
 
 def test_the_wider_of_two_bounds_keeps_its_size_with_thirty_groups():

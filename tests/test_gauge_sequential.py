@@ -141,6 +141,14 @@ def test_a_ratio_that_is_not_finite_is_refused(value):
         control({"a": [0.0, value]})
 
 
+@pytest.mark.parametrize(("count", "level"), [(2, 0.0101), (5, 0.0080), (12, 0.0172), (14, 0.0172)])
+def test_the_interval_is_that_of_the_last_look(count, level):
+    found = estimate(around(2.0, count))
+    half = -special.stdtrit(count - 1, level) * 0.006 / math.sqrt(count)
+    assert math.log(found.high / 2.0) == pytest.approx(half)
+    assert math.log(found.low / 2.0) == pytest.approx(-half)
+
+
 @given(st.lists(st.floats(-700, 700), max_size=14), st.floats(1e-6, 1e6))
 def test_any_finite_ratios_get_an_answer(values, limit):
     decision = decide(values, limit)
@@ -233,6 +241,7 @@ def test_no_control_is_said_and_a_single_process_has_no_interval():
     assert control({}).warning == "no A/A cell was measured"
     found = control({"a": [0.5]})
     assert (found.contaminated, found.cells[0].low, found.sd) == (False, None, None)
+    assert control({"a": [0.0, 0.001]}).sd == pytest.approx(0.001 / math.sqrt(2))
 
 
 def test_contamination_is_as_rare_as_its_level():

@@ -21,7 +21,7 @@ class DigitsMlp(zoo.Model):
         )
 
     def train(self, module: nn.Module, seed: int) -> None:
-        fit(module, self.split("train"), Recipe(epochs=60, batch=50, rate=5e-3), seed)
+        fit(module, self.split("train"), Recipe(epochs=60, rate=5e-3, batch=50), seed)
 
     def split(self, name: str) -> zoo.Split:
         return digits.split(name)

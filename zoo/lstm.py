@@ -32,7 +32,7 @@ class Lstm(zoo.Model):
         return RowReader(width=128)
 
     def train(self, module: nn.Module, seed: int) -> None:
-        recipe = Recipe(epochs=30, batch=50, rate=5e-3, augment=mnist.shifted)
+        recipe = Recipe(epochs=30, rate=5e-3, batch=50, augment=mnist.shifted)
         fit(module, self.split("train"), recipe, seed)
 
     def split(self, name: str) -> zoo.Split:

@@ -56,7 +56,7 @@ def images(name: str, size: int = 28) -> Split:
     return Split(inputs=(framed.unsqueeze(1).repeat(1, 3, 1, 1),), labels=labels)
 
 
-def shifted(inputs: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
+def shifted(inputs: Tensor, generator: torch.Generator, reach: int = 1) -> Tensor:
     """Augmentation: each image moved by up to `reach` pixels each way, black where it came from.
 
     inputs: float [n, ..., height, width], normalised as here.

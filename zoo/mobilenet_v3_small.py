@@ -30,7 +30,7 @@ class MobileNetV3Small(zoo.Model):
 
     def train(self, module: nn.Module, seed: int) -> None:
         recipe = Recipe(
-            epochs=12, batch=100, rate=4e-3, augment=mnist.shifted, channels_last=True
+            epochs=10, rate=4e-3, smoothing=0.1, augment=mnist.shifted, channels_last=True
         )
         fit(module, self.split("train"), recipe, seed)
 

@@ -17,12 +17,18 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. rate: the highest learning rate; smoothing: of the labels, a share."""
+    """How to train.
+
+    rate: the highest learning rate. decay: of the weights. momentum: None for AdamW (Loshchilov
+    and Hutter, 2019), else SGD with Nesterov's momentum. smoothing: share of the labels
+    (Szegedy et al., 2016). augment: gets a batch and the generator to draw from.
+    """
 
     epochs: int
+    rate: float
     batch: int = 100
-    rate: float = 2e-3
     decay: float = 1e-2
+    momentum: float | None = None
     smoothing: float = 0.0
     augment: Augment | None = None
     channels_last: bool = False
@@ -42,9 +48,9 @@ def order(count: int, batch: int, generator: torch.Generator) -> list[Tensor]:
 def fit(module: nn.Module, split: Split, recipe: Recipe, seed: int) -> None:
     """Train `module` in place on labels, and leave it in eval mode.
 
-    AdamW (Loshchilov and Hutter, 2019), the rate rising over the first fifth of the steps and
-    falling along a cosine to zero (one cycle, Smith and Topin, 2019). Random numbers come from
-    `seed` alone; the caller's generator is left as it was.
+    The rate rises over the first fifth of the steps and falls along a cosine to zero (one cycle,
+    Smith and Topin, 2019). Random numbers come from `seed` alone; the caller's generator is left
+    as it was.
     """
     if split.labels is None or isinstance(split.inputs, dict) or len(split.inputs) != 1:
         raise ValueError("fit() trains on one positional input and labels")
@@ -56,7 +62,7 @@ def fit(module: nn.Module, split: Split, recipe: Recipe, seed: int) -> None:
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         module.to(memory_format=layout).train()
-        optimiser = torch.optim.AdamW(module.parameters(), recipe.rate, weight_decay=recipe.decay)
+        optimiser = _optimiser(module, recipe)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: one_cycle((step + 1) / (total + 1))
         )
@@ -76,6 +82,19 @@ def fit(module: nn.Module, split: Split, recipe: Recipe, seed: int) -> None:
                 schedule.step()
     module.zero_grad(set_to_none=True)
     module.to(memory_format=torch.contiguous_format).eval()
+
+
+def _optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = module.parameters()
+    if recipe.momentum is None:
+        return torch.optim.AdamW(parameters, recipe.rate, weight_decay=recipe.decay)
+    return torch.optim.SGD(
+        parameters,
+        recipe.rate,
+        momentum=recipe.momentum,
+        nesterov=True,
+        weight_decay=recipe.decay,
+    )
 
 
 def one_cycle(share: float, rise: float = 0.2) -> float:

@@ -17,7 +17,7 @@ def _vit(layers: int, width: int) -> nn.Module:
         num_layers=layers,
         num_heads=4,
         hidden_dim=width,
-        mlp_dim=4 * width,
+        mlp_dim=2 * width,
         num_classes=10,
     )
 
@@ -32,7 +32,9 @@ class ViT(zoo.Model):
         return _vit(layers=4, width=64)
 
     def train(self, module: nn.Module, seed: int) -> None:
-        recipe = Recipe(epochs=30, batch=50, rate=2e-3, augment=mnist.shifted)
+        recipe = Recipe(
+            epochs=36, rate=3e-3, batch=50, decay=0.1, smoothing=0.1, augment=mnist.shifted
+        )
         fit(module, self.split("train"), recipe, seed)
 
     def split(self, name: str) -> zoo.Split:

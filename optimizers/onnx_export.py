@@ -1,0 +1,242 @@
+"""A module as an ONNX file that takes any batch size, checked against the module."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from optimizers.base import Context, Refused
+from optimizers.interface import Call, Interface, bind, growing
+from optimizers.onnx_model import OnnxModel
+from optimizers.structure import flatten
+
+EXPORTER = "torch.onnx dynamo exporter"
+OPSET = 20  # the first with Gelu and GroupNormalization as operators of their own
+_TRACED = 2  # torch.export takes a size of 1 for a constant
+_CHECKED = (1, 3)
+_CLOSE = 1e-3
+_ONE_FILE = 1_900_000_000  # bytes; a protobuf holds less than 2 GiB
+_CHATTER = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
+
+
+def export(module: nn.Module, context: Context) -> OnnxModel:
+    """Export `module` as it runs on the context's target into `model.onnx` in its workdir.
+
+    Raises Refused naming operator, exporter and opset where there is no export, and RuntimeError
+    for a graph that takes one batch size only or computes something else than the module.
+    """
+    module = context.target.place(module)
+    path = context.workdir / "model.onnx"
+    # Parameters made in inference mode cannot be traced; calls below need no gradients either.
+    with torch.inference_mode(False), torch.no_grad():
+        calls = {
+            size: bind(module, context.target.cast(context.model.example(size)))
+            for size in (_TRACED, *_CHECKED)
+        }
+        # Before the export: tracing may leave traces in the module.
+        expected = {
+            size: flatten(module(*call.args, **call.kwargs)) for size, call in calls.items()
+        }
+        taken = _write(module, calls, path, context)
+        interface = _interface(calls[_TRACED], taken, expected[_TRACED][0])
+        context.notes["dropped"] = [*interface.constants, *interface.unused]
+        context.notes["opset"] = OPSET
+        model = OnnxModel(path, interface, context.target)
+        exact = context.target.dtype == "float32"
+        for size in _CHECKED:
+            check(model, calls[size], expected[size][1], size, exact)
+    return model
+
+
+def opened(path: Path, module: nn.Module, context: Context) -> OnnxModel:
+    """An ONNX file that is there already, called like `module`, which it was made from.
+
+    The graph's inputs are taken to be the module's tensors, by name or else in order. Raises
+    RuntimeError for a graph that takes one batch size only or gives other shapes than the module.
+    """
+    import onnx
+
+    taken = [one.name for one in onnx.load(path, load_external_data=False).graph.input]
+    with torch.inference_mode():
+        calls = {n: bind(module, context.model.example(n)) for n in _CHECKED}
+        expected = {n: flatten(module(*call.args, **call.kwargs)) for n, call in calls.items()}
+        first = _CHECKED[0]
+        interface = _interface(calls[first], taken, expected[first][0])
+        model = OnnxModel(path, interface, context.target)
+        for size in _CHECKED:
+            check(model, calls[size], expected[size][1], size)
+    return model
+
+
+def check(
+    model: OnnxModel, call: Call, expected: list[Tensor], size: int, exact: bool = False
+) -> None:
+    """Call the graph with `size` rows; raises RuntimeError where it fails or gives other shapes.
+
+    exact: values must agree with the module's too.
+    """
+    try:
+        found = flatten(model(*call.args, **call.kwargs))[1]
+    except _errors() as error:
+        raise RuntimeError(f"{_fixed(size)}: {_first_line(error)}") from error
+    shapes = [list(one.shape) for one in found]
+    wanted = [list(one.shape) for one in expected]
+    if shapes != wanted:
+        raise RuntimeError(f"{_fixed(size)}: shapes {shapes} come out, not {wanted}")
+    for a, b in zip(found, expected, strict=True):
+        largest = b.abs().max().item() if b.numel() else 0.0
+        if exact and not torch.allclose(a, b, rtol=0, atol=_CLOSE * largest, equal_nan=True):
+            raise RuntimeError(
+                f"the exported graph computes something else than the module at batch {size}"
+            )
+
+
+def _fixed(size: int) -> str:
+    return f"exported graph accepts batch {_TRACED} only, {size} fails"
+
+
+def _write(module: nn.Module, calls: dict[int, Call], path: Path, context: Context) -> list[str]:
+    """Export, and return the names of the graph's inputs in order."""
+    dimension = torch.export.Dim
+    try:
+        # DYNAMIC lets the exporter try a second way of tracing where the first bakes the batch
+        # in. Where all of them do, AUTO lets it, and the check shows what that means.
+        try:
+            return _export(module, calls, path, dimension.DYNAMIC)
+        except torch.onnx.OnnxExporterError:
+            return _export(module, calls, path, dimension.AUTO)
+    except torch.onnx.OnnxExporterError as error:
+        raise Refused(
+            f"{EXPORTER} (opset {OPSET}) cannot export {context.model.full_name}: {_cause(error)}"
+        ) from error
+
+
+def _export(module: nn.Module, calls: dict[int, Call], path: Path, dimension: Any) -> list[str]:
+    call, larger = calls[_TRACED], calls[max(_CHECKED)]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            call.args,
+            path,
+            kwargs=call.kwargs,
+            dynamo=True,
+            dynamic_shapes=_dynamic(call.arguments, larger.arguments, dimension),
+            opset_version=OPSET,
+            external_data=size > _ONE_FILE,
+            verbose=False,
+        )
+    assert program is not None  # only the TorchScript exporter returns nothing
+    _strip(path)
+    return [str(value.name) for value in program.model.graph.inputs]
+
+
+def _strip(path: Path) -> None:
+    """Drop the stack trace of every node: a quarter of a small file, and paths of this machine."""
+    model = onnx.load(path, load_external_data=False)
+    model.ClearField("metadata_props")
+    for function in model.functions:
+        function.ClearField("metadata_props")
+        _strip_nodes(function.node)
+    _strip_graph(model.graph)
+    path.write_bytes(model.SerializeToString())
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    graph.ClearField("metadata_props")
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.ClearField("metadata_props")
+    _strip_nodes(graph.node)
+
+
+def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
+    for node in nodes:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                _strip_graph(graph)
+
+
+def _dynamic(small: Any, large: Any, dimension: Any) -> Any:
+    """The arguments with each tensor replaced by its dimensions that grow with the batch."""
+    if isinstance(small, dict):
+        return {name: _dynamic(value, large[name], dimension) for name, value in small.items()}
+    if isinstance(small, tuple):
+        return tuple(_dynamic(a, b, dimension) for a, b in zip(small, large, strict=True))
+    if isinstance(small, Tensor):
+        return dict.fromkeys(growing(small, large), dimension)
+    return None
+
+
+def _interface(call: Call, taken: list[str], outputs: Any) -> Interface:
+    tensors = call.tensors
+    # The exporter keeps the order and may change a name; where it drops inputs, names must do.
+    names = (
+        dict(zip(tensors, taken, strict=True))
+        if len(taken) == len(tensors)
+        else {name: name for name in tensors if name in taken}
+    )
+    if sorted(names.values()) != sorted(taken):
+        raise RuntimeError(f"the graph takes {taken}, the module {list(tensors)}")
+    return Interface(
+        positional=call.positional,
+        inputs={
+            name: {"name": inside, "dtype": str(tensors[name].dtype)}
+            for name, inside in names.items()
+        },
+        constants=call.constants,
+        unused=[name for name in tensors if name not in names],
+        outputs=outputs,
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No chatter from the exporter: what it warns of is either an error below or its own code's."""
+    loggers = [logging.getLogger(name) for name in _CHATTER]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _cause(error: BaseException) -> str:
+    """The operator that has no ONNX form, or the first cause's first line."""
+    operator = re.search(r"OpOverload\(op='([^']+)'", str(error))
+    if operator:
+        return f"operator {operator[1]} has no ONNX form"
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """onnxruntime's exceptions, which share no base class."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(
+        found
+        for found in vars(state).values()
+        if isinstance(found, type) and issubclass(found, Exception)
+    )

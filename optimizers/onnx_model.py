@@ -1,0 +1,150 @@
+"""An ONNX file run by onnxruntime, called like the module it was exported from."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optimizers.artifact import ArtifactError, read_json, write_json
+from optimizers.base import Device, Optimized
+from optimizers.interface import Interface
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+DESCRIPTION = "artifact.json"
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+# ONNX's numbers; numpy has no bfloat16 to name them by.
+_ELEMENT_TYPES = {
+    torch.float32: 1,
+    torch.uint8: 2,
+    torch.int8: 3,
+    torch.int32: 6,
+    torch.int64: 7,
+    torch.bool: 9,
+    torch.float16: 10,
+    torch.float64: 11,
+    torch.bfloat16: 16,
+}
+
+
+def missing(target: Device) -> str | None:
+    """A sentence saying why onnxruntime cannot serve this target here, or None."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return 'onnxruntime is not installed (pip install "optgauge[cpu]" or "optgauge[gpu]")'
+    provider = _PROVIDERS.get(target.device)
+    if provider is None:
+        return f"no onnxruntime provider is known for {target.device}"
+    if provider not in onnxruntime.get_available_providers():
+        return f'onnxruntime here has no {provider} (pip install "optgauge[gpu]")'
+    return None
+
+
+def open_session(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:
+    """A session on exactly that provider, with `threads` threads inside an operator.
+
+    Raises RuntimeError where onnxruntime fell back to another provider: its times would be stored
+    under the wrong device.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Errors come as exceptions too; printed ones only repeat them.
+    options.log_severity_level = 4
+    with warnings.catch_warnings():
+        # A provider that is not there is told as an error below.
+        warnings.filterwarnings("ignore", message="Specified provider")
+        session = onnxruntime.InferenceSession(path, options, providers=[provider])
+    used = session.get_providers()
+    if used[0] != provider:
+        raise RuntimeError(f"asked for {provider}, got {', '.join(used)}")
+    return session
+
+
+class OnnxModel(Optimized):
+    """A session with the module's own call: torch tensors in, the same structure out.
+
+    session: the onnxruntime session. path: the ONNX file. interface: names, dtypes, structure.
+    """
+
+    def __init__(self, path: Path, interface: Interface, target: Device) -> None:
+        self.path = Path(path)
+        self.interface = interface
+        self.target = target
+        self.session = open_session(self.path, _PROVIDERS[target.device], target.threads)
+        self._names = [output.name for output in self.session.get_outputs()]
+        self._run = self._run_arrays if target.device == "cpu" else self._run_bound
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises TypeError for arguments that the graph does not take, naming each."""
+        return self.interface.outputs_from(self._run(self.interface.feeds(args, kwargs)))
+
+    def files(self) -> list[Path]:
+        """The ONNX file, and the one with its weights where they are too large to be inside."""
+        beside = self.path.with_name(f"{self.path.name}.data")
+        return [self.path, beside] if beside.exists() else [self.path]
+
+    def save(self, directory: Path) -> None:
+        """Copy the files and write the interface beside them."""
+        for file in self.files():
+            shutil.copy2(file, directory / file.name)
+        write_json(
+            directory / DESCRIPTION,
+            {
+                "schema": 1,
+                "target": self.target.name,
+                "file": self.path.name,
+                "interface": self.interface.plain(),
+            },
+        )
+
+    @classmethod
+    def load(cls, directory: Path, target: Device) -> OnnxModel:
+        """Open the file on `target`. Raises ArtifactError naming a file that does not fit."""
+        path = directory / DESCRIPTION
+        data = read_json(path, ("target", "file", "interface"))
+        if data["target"] != target.name:
+            raise ArtifactError(f"{path} is for {data['target']!r}, not for {target.name!r}")
+        file = directory / Path(data["file"]).name
+        if not file.is_file():
+            raise ArtifactError(f"{file} is missing")
+        try:
+            interface = Interface(**data["interface"])
+        except TypeError as error:
+            raise ArtifactError(f"{path} describes no interface: {error}") from error
+        return cls(file, interface, target)
+
+    def _run_arrays(self, feeds: dict[str, Tensor]) -> list[Tensor]:
+        # numpy shares memory with a CPU tensor both ways: nothing is copied.
+        arrays = {name: tensor.detach().numpy() for name, tensor in feeds.items()}
+        found = self.session.run(self._names, arrays)
+        return [torch.from_numpy(np.asarray(array)) for array in found]
+
+    def _run_bound(self, feeds: dict[str, Tensor]) -> list[Tensor]:
+        """Inputs and outputs stay on the device."""
+        binding = self.session.io_binding()
+        held = {name: tensor.detach().contiguous() for name, tensor in feeds.items()}
+        for name, tensor in held.items():
+            device = (tensor.device.type, tensor.device.index or 0)
+            kind = _ELEMENT_TYPES[tensor.dtype]
+            binding.bind_input(name, *device, kind, list(tensor.shape), tensor.data_ptr())
+        for name in self._names:
+            binding.bind_output(name, self.target.device)
+        if self.target.device == "cuda":
+            # onnxruntime has a stream of its own and does not wait for torch's.
+            torch.cuda.current_stream().synchronize()
+        self.session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return [torch.from_dlpack(output) for output in binding.get_outputs()]
