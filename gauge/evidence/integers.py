@@ -10,6 +10,12 @@ from gauge.evidence.onnx_graph import INTEGER_OPERATORS, executed_operators
 # Operators of torch that compute in integers. `quantize_per_tensor` alone computes nothing.
 _INTEGER = ("linear", "conv", "lstm", "gru", "rnn", "matmul", "bmm", "mm", "add", "mul", "cat")
 
+# Operators of onnxruntime that hold weights and compute in floating point, fused ones included.
+_FLOATING = frozenset(
+    "Conv ConvTranspose FusedConv NhwcFusedConv Gemm FusedGemm MatMul FusedMatMul "
+    "Attention MultiHeadAttention LSTM GRU RNN".split()
+)
+
 
 def _integer_operator(name: str) -> bool:
     space, _, short = name.partition("::")
@@ -64,7 +70,7 @@ def _in_graph(subject: Subject) -> Finding:
     operators = executed_operators(subject)
     ran = {name: n for name, n in operators.items() if name in INTEGER_OPERATORS}
     left = {n: operators.get(n, 0) for n in ("QuantizeLinear", "DequantizeLinear")}
-    floating = sum(operators.get(name, 0) for name in ("Conv", "FusedConv", "Gemm", "MatMul"))
+    floating = sum(operators.get(name, 0) for name in _FLOATING)
     of = sum(ran.values()) + floating
     text = f"{sum(ran.values())} of {of} weighty operators in integers"
     numbers = {"kernels": ran, "floating": floating, "unlowered": left}

@@ -84,8 +84,9 @@ def weight_arrays(subject: Subject) -> dict[str, NDArray[Any]] | None:
         if array.ndim < 2 or array.size < LEAST_WEIGHTS or array.dtype.kind not in "fiu":
             continue
         point = points.get(name)
-        flat = point is not None and (point == point.flat[0]).all() if point is not None else False
-        found[name] = array.astype("int32") - int(point.flat[0]) if flat else array
+        if point is not None and (point == point.flat[0]).all():
+            array = array.astype("int32") - int(point.flat[0])
+        found[name] = array
     return found
 
 
@@ -97,10 +98,9 @@ def runtime(subject: Subject) -> Finding:
         return Finding(False, "the artifact has no onnxruntime session")
     wanted = PROVIDERS.get(subject.target.device, "")
     used = session.get_providers()
+    if not used or used[0] != wanted:
+        text = f"asked for {wanted}, runs on {', '.join(used) or 'nothing'}"
+        return Finding(False, text, {"providers": used})
     operators = executed_operators(subject)
     numbers = {"providers": used, "operators": dict(operators)}
-    if not used or used[0] != wanted:
-        return Finding(
-            False, f"asked for {wanted}, runs on {', '.join(used) or 'nothing'}", numbers
-        )
     return Finding(True, f"{sum(operators.values())} operators on {wanted}", numbers)
