@@ -163,7 +163,8 @@ def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
         for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
+            # Touching an absent graph would make it present.
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 _strip_graph(graph)
 
 
