@@ -272,7 +272,7 @@ def _mark(
 def _finish(figure: Any, prefix: str, title: str, text: str, titles: dict[str, str]) -> str:
     import matplotlib
 
-    # Text as text, in the page's own font; the salt makes the ids the same every time.
+    # Text as text, in the page's own font; without a salt the order of ids would be random.
     settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "optgauge",

@@ -111,6 +111,15 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
+def test_a_reader_of_the_old_file_never_sees_half_of_the_new_one(path: Path) -> None:
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        head = reader.read(10)
+        records.write(path, run_record(), [])
+        assert head + reader.read() == before
+    assert records.read(path).verdicts == []
+
+
 def test_a_file_cut_off_anywhere_is_never_read_as_if_it_were_whole(path: Path) -> None:
     run = {"kind": "run", "schema": 1, "run": RUN, "complete": True}
     records.write(path, run, [verdict("m", "t", gate) for gate in ("size", "reload")])

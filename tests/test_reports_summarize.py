@@ -234,6 +234,7 @@ def test_the_pareto_set_holds_what_nothing_beats_in_both() -> None:
             *cell("m", "worse", speed=2.0, drop=0.003),
             *cell("m", "int8", speed=5.0, drop=0.004),
             *cell("m", "same", speed=5.0, drop=0.004),
+            *cell("m", "as_fast_but_worse", speed=5.0, drop=0.005),
             *cell("m", "bold", speed=7.0, drop=0.3),
             *cell("m", "student", cls="C", speed=2.0, drop=0.1),
             *undone,
