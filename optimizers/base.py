@@ -21,11 +21,14 @@ class Refused(Exception):
 class Device(Protocol):
     """What techniques see of a target: see gauge.targets.Target."""
 
-    name: str
-    device: str
-    dtype: str
-    threads: int
-
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
     def place(self, module: nn.Module) -> nn.Module: ...
     def cast(self, batch: Batch) -> Batch: ...
 

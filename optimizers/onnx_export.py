@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from optimizers.base import Context, Refused
 from optimizers.interface import Call, Interface, bind, growing
-from optimizers.onnx_model import OnnxModel
+from optimizers.onnx_model import OnnxModel, errors, first_line
 from optimizers.structure import flatten
 
 EXPORTER = "torch.onnx dynamo exporter"
@@ -86,8 +86,8 @@ def check(
     """
     try:
         found = flatten(model(*call.args, **call.kwargs))[1]
-    except _errors() as error:
-        raise RuntimeError(f"{_fixed(size)}: {_first_line(error)}") from error
+    except errors() as error:
+        raise RuntimeError(f"{_fixed(size)}: {first_line(error)}") from error
     shapes = [list(one.shape) for one in found]
     wanted = [list(one.shape) for one in expected]
     if shapes != wanted:
@@ -224,20 +224,4 @@ def _cause(error: BaseException) -> str:
         return f"operator {operator[1]} has no ONNX form"
     while error.__cause__ is not None:
         error = error.__cause__
-    return _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """onnxruntime's exceptions, which share no base class."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return tuple(
-        found
-        for found in vars(state).values()
-        if isinstance(found, type) and issubclass(found, Exception)
-    )
+    return first_line(error)

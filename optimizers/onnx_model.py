@@ -49,11 +49,28 @@ def missing(target: Device) -> str | None:
     return None
 
 
+def errors() -> tuple[type[Exception], ...]:
+    """onnxruntime's exceptions, which share no base class."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(
+        found
+        for found in vars(state).values()
+        if isinstance(found, type) and issubclass(found, Exception)
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, cut to a length one can read."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def open_session(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:
     """A session on exactly that provider, with `threads` threads inside an operator.
 
-    Raises RuntimeError where onnxruntime fell back to another provider: its times would be stored
-    under the wrong device.
+    Raises ArtifactError naming a file that onnxruntime cannot open, and RuntimeError where it fell
+    back to another provider: its times would be stored under the wrong device.
     """
     import onnxruntime
 
@@ -66,7 +83,10 @@ def open_session(path: Path, provider: str, threads: int) -> onnxruntime.Inferen
     with warnings.catch_warnings():
         # A provider that is not there is told as an error below.
         warnings.filterwarnings("ignore", message="Specified provider")
-        session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        except errors() as error:
+            raise ArtifactError(f"{path} cannot be opened: {first_line(error)}") from error
     used = session.get_providers()
     if used[0] != provider:
         raise RuntimeError(f"asked for {provider}, got {', '.join(used)}")

@@ -40,7 +40,8 @@ class PruneUnstructured(Technique):
             for weight in weights:
                 # The mask of prune.l1_unstructured, made permanent in place: a mask that lives on
                 # the module breaks deepcopy, and removing it there can untie a shared weight.
-                weight.copy_(method.prune(weight))
+                # Contiguous, because the method views the weight as one row.
+                weight.copy_(method.prune(weight.contiguous()))
         return EagerModule(module)
 
 

@@ -70,6 +70,16 @@ class Reader(nn.Module):
         return self.head(self.cell(last)[0])
 
 
+class LastRow(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 12, batch_first=True)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.head(self.lstm(rows)[0][:, -1])
+
+
 class Rows(Small):
     architecture = Reader
 
@@ -154,6 +164,7 @@ def small(name: str, base: type[Small] = Small, architecture: Any = None) -> Sma
 MODELS = {
     "test_conv": lambda: small("test_conv", Images, ConvNet),
     "test_rows": lambda: small("test_rows", Rows),
+    "test_last_row": lambda: small("test_last_row", Rows, LastRow),
     "test_sentences": lambda: small("test_sentences", Sentences),
     "test_words": lambda: small("test_words", Words),
     "test_linear": lambda: small("test_linear", Small, lambda: nn.Linear(8, 4)),
@@ -222,3 +233,9 @@ def largest_difference(a: dict[int, Any], b: dict[int, Any]) -> float:
         ((a[size] - b[size]).abs().max() / b[size].abs().max().clamp(min=1e-30)).item()
         for size in BATCHES
     )
+
+
+def noise(a: dict[int, Any], b: dict[int, Any]) -> float:
+    """Power of the difference between two results of `outputs`, as a share of the second's."""
+    largest = max(BATCHES)
+    return ((a[largest] - b[largest]).pow(2).mean() / b[largest].pow(2).mean()).item()
