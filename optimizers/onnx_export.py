@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from optimizers.base import Context, Refused
 from optimizers.interface import Call, Interface, bind, growing
 from optimizers.onnx_model import OnnxModel, errors, first_line
-from optimizers.structure import flatten
+from optimizers.structure import Structure, flatten
 
 EXPORTER = "torch.onnx dynamo exporter"
 OPSET = 20  # the first with Gelu and GroupNormalization as operators of their own
 _TRACED = 2  # torch.export takes a size of 1 for a constant
-_CHECKED = (1, 3)
+_SIZES = (1, _TRACED, 3)
 _CLOSE = 1e-3
 _ONE_FILE = 1_900_000_000  # bytes; a protobuf holds less than 2 GiB
 _CHATTER = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
@@ -38,22 +38,15 @@ def export(module: nn.Module, context: Context) -> OnnxModel:
     path = context.workdir / "model.onnx"
     # Parameters made in inference mode cannot be traced; calls below need no gradients either.
     with torch.inference_mode(False), torch.no_grad():
-        calls = {
-            size: bind(module, context.target.cast(context.model.example(size)))
-            for size in (_TRACED, *_CHECKED)
-        }
+        calls = _calls(module, context)
         # Before the export: tracing may leave traces in the module.
-        expected = {
-            size: flatten(module(*call.args, **call.kwargs)) for size, call in calls.items()
-        }
+        structure, expected = _results(module, calls)
         taken = _write(module, calls, path, context)
-        interface = _interface(calls[_TRACED], taken, expected[_TRACED][0])
+        interface = _interface(calls[_TRACED], taken, structure)
         context.notes["dropped"] = [*interface.constants, *interface.unused]
         context.notes["opset"] = OPSET
         model = OnnxModel(path, interface, context.target)
-        exact = context.target.dtype == "float32"
-        for size in _CHECKED:
-            check(model, calls[size], expected[size][1], size, exact)
+        _check(model, calls, expected, exact=context.target.dtype == "float32")
     return model
 
 
@@ -63,45 +56,69 @@ def opened(path: Path, module: nn.Module, context: Context) -> OnnxModel:
     The graph's inputs are taken to be the module's tensors, by name or else in order. Raises
     RuntimeError for a graph that takes one batch size only or gives other shapes than the module.
     """
-    import onnx
-
+    module = context.target.place(module)
     taken = [one.name for one in onnx.load(path, load_external_data=False).graph.input]
-    with torch.inference_mode():
-        calls = {n: bind(module, context.model.example(n)) for n in _CHECKED}
-        expected = {n: flatten(module(*call.args, **call.kwargs)) for n, call in calls.items()}
-        first = _CHECKED[0]
-        interface = _interface(calls[first], taken, expected[first][0])
-        model = OnnxModel(path, interface, context.target)
-        for size in _CHECKED:
-            check(model, calls[size], expected[size][1], size)
+    with torch.no_grad():
+        calls = _calls(module, context)
+        structure, expected = _results(module, calls)
+        model = OnnxModel(path, _interface(calls[_TRACED], taken, structure), context.target)
+        _check(model, calls, expected)
     return model
 
 
-def check(
-    model: OnnxModel, call: Call, expected: list[Tensor], size: int, exact: bool = False
+def check_like(model: OnnxModel, other: OnnxModel, module: nn.Module, context: Context) -> None:
+    """Call both at several batch sizes; raises RuntimeError naming those `model` takes if not all.
+
+    module: what `other` was exported from.
+    """
+    calls = _calls(module, context)
+    _check(model, calls, _results(other, calls)[1])
+
+
+def _calls(module: nn.Module, context: Context) -> dict[int, Call]:
+    return {size: bind(module, context.target.cast(context.model.example(size))) for size in _SIZES}
+
+
+def _results(
+    module: Callable[..., Any], calls: dict[int, Call]
+) -> tuple[Structure, dict[int, list[Tensor]]]:
+    """The outputs' structure, and their tensors by batch size."""
+    found = {size: flatten(module(*call.args, **call.kwargs)) for size, call in calls.items()}
+    return found[_TRACED][0], {size: tensors for size, (_, tensors) in found.items()}
+
+
+def _check(
+    model: OnnxModel,
+    calls: dict[int, Call],
+    expected: dict[int, list[Tensor]],
+    exact: bool = False,
 ) -> None:
-    """Call the graph with `size` rows; raises RuntimeError where it fails or gives other shapes.
+    """Call the graph at each batch size; raises RuntimeError naming those it takes if not all.
 
     exact: values must agree with the module's too.
     """
+    failures = {size: _failure(model, calls[size], expected[size], exact) for size in calls}
+    accepted = [str(size) for size, failure in failures.items() if failure is None]
+    takes = f"accepts batch {' and '.join(accepted)} only" if accepted else "accepts no batch tried"
+    for size, failure in failures.items():
+        if failure is not None:
+            raise RuntimeError(f"the graph {takes}: at batch {size}, {failure}")
+
+
+def _failure(model: OnnxModel, call: Call, expected: list[Tensor], exact: bool) -> str | None:
     try:
         found = flatten(model(*call.args, **call.kwargs))[1]
     except errors() as error:
-        raise RuntimeError(f"{_fixed(size)}: {first_line(error)}") from error
+        return first_line(error)
     shapes = [list(one.shape) for one in found]
     wanted = [list(one.shape) for one in expected]
     if shapes != wanted:
-        raise RuntimeError(f"{_fixed(size)}: shapes {shapes} come out, not {wanted}")
+        return f"shapes {shapes} come out, not {wanted}"
     for a, b in zip(found, expected, strict=True):
         largest = b.abs().max().item() if b.numel() else 0.0
         if exact and not torch.allclose(a, b, rtol=0, atol=_CLOSE * largest, equal_nan=True):
-            raise RuntimeError(
-                f"the exported graph computes something else than the module at batch {size}"
-            )
-
-
-def _fixed(size: int) -> str:
-    return f"exported graph accepts batch {_TRACED} only, {size} fails"
+            return "it computes something else than the module"
+    return None
 
 
 def _write(module: nn.Module, calls: dict[int, Call], path: Path, context: Context) -> list[str]:
@@ -121,7 +138,7 @@ def _write(module: nn.Module, calls: dict[int, Call], path: Path, context: Conte
 
 
 def _export(module: nn.Module, calls: dict[int, Call], path: Path, dimension: Any) -> list[str]:
-    call, larger = calls[_TRACED], calls[max(_CHECKED)]
+    call, larger = calls[_TRACED], calls[max(_SIZES)]
     size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     with _quiet():
         program = torch.onnx.export(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor
 
@@ -112,9 +113,21 @@ class OnnxModel(Optimized):
         return self.interface.outputs_from(self._run(self.interface.feeds(args, kwargs)))
 
     def files(self) -> list[Path]:
-        """The ONNX file, and the one with its weights where they are too large to be inside."""
-        beside = self.path.with_name(f"{self.path.name}.data")
-        return [self.path, beside] if beside.exists() else [self.path]
+        """The ONNX file, and those it keeps weights in where they are too large to be inside.
+
+        Raises ValueError for weights outside its folder.
+        """
+        graph = onnx.load(self.path, load_external_data=False).graph
+        beside = {
+            entry.value
+            for tensor in graph.initializer
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
+        for name in beside:
+            if Path(name).name != name:
+                raise ValueError(f"{self.path} keeps weights in {name}, outside its folder")
+        return [self.path, *(self.path.with_name(name) for name in sorted(beside))]
 
     def save(self, directory: Path) -> None:
         """Copy the files and write the interface beside them."""

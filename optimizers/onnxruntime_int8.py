@@ -14,10 +14,9 @@ from torch import nn
 
 from optimizers import onnx_model
 from optimizers.base import Context, Device, Technique, register
-from optimizers.interface import Interface, bind
-from optimizers.onnx_export import check, export
+from optimizers.interface import Interface
+from optimizers.onnx_export import check_like, export
 from optimizers.onnx_model import OnnxModel
-from optimizers.structure import flatten
 from zoo import Model
 
 _OF_TRANSFORMERS = ("LayerNormalization", "Softmax")
@@ -48,10 +47,7 @@ class OnnxRuntimeInt8(Technique):
         context.notes["reduce_range"] = _saturates()
         _quantise(exported, path, context)
         model = OnnxModel(path, exported.interface, context.target)
-        for size in (1, 3):
-            call = bind(module, context.target.cast(context.model.example(size)))
-            expected = flatten(exported(*call.args, **call.kwargs))[1]
-            check(model, call, expected, size)
+        check_like(model, exported, module, context)
         return model
 
 

@@ -26,7 +26,7 @@ from optimizers_models import (
 from torch import nn
 
 import optimizers
-from optimizers import OnnxModel, Refused, artifact, onnx_export, onnx_model
+from optimizers import Context, OnnxModel, Refused, artifact, onnx_export, onnx_model
 from optimizers.artifact import ArtifactError
 from optimizers.interface import Interface
 
@@ -241,10 +241,20 @@ def test_opt_10_a_batch_read_as_a_number_is_exported_for_any_batch(monkeypatch, 
     assert {size: len(y) for size, y in outputs(optimized, model).items()} == {1: 1, 3: 3, 32: 32}
 
 
+def test_opt_10_a_prebuilt_file_for_one_batch_size_is_an_error(monkeypatch, tmp_path):
+    model = known("test_linear", monkeypatch)
+    module = model.build().eval()
+    path = tmp_path / "one.onnx"
+    torch.onnx.export(module, model.example(1)[0], path, verbose=False, external_data=False)
+    context = Context(model, target(), {}, 0, tmp_path)
+    with pytest.raises(RuntimeError, match="the graph accepts batch 1 only: at batch 2, "):
+        onnx_export.opened(path, module, context)
+
+
 @pytest.mark.parametrize("technique", ["onnxruntime", "onnxruntime_int8"])
 def test_opt_10_a_graph_with_its_batch_baked_in_is_an_error(technique, monkeypatch, tmp_path):
     model = known(small("test_loop", architecture=RowByRow), monkeypatch)
-    with pytest.raises(RuntimeError, match="exported graph accepts batch 2 only, 1 fails: "):
+    with pytest.raises(RuntimeError, match="the graph accepts batch 2 only: at batch 1, "):
         apply(technique, model, tmp_path)
 
 

@@ -108,6 +108,16 @@ def test_no_stage_gives_the_baseline_on_the_target(monkeypatch, tmp_path):
     assert {value.dtype for value in optimized.module.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize("technique", ["prune_unstructured:0.5", "dynamic_int8", "onnxruntime"])
+def test_a_module_copied_in_inference_mode_can_be_optimised_there(technique, monkeypatch, tmp_path):
+    model = known("test_conv", monkeypatch)
+    with torch.inference_mode():
+        optimized, _ = apply(technique, model, tmp_path)
+        reloaded = artifact.load(saved(optimized, tmp_path), target())
+        found, expected = outputs(reloaded, model), outputs(optimized, model)
+    assert all(torch.equal(found[size], expected[size]) for size in found)
+
+
 def test_an_empty_calibration_split_is_an_error_and_a_missing_one_refused(monkeypatch, tmp_path):
     model = known("test_linear", monkeypatch)
     context = Context(model, target(), {}, 0, tmp_path)
