@@ -23,7 +23,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, torch.ScriptObject):
         return _unpack(value)
     if isinstance(value, Tensor):
-        return compact(value.detach())
+        return _compact(value.detach())
     if isinstance(value, tuple):
         return tuple(to_plain(part) for part in value)
     return value
@@ -41,7 +41,7 @@ def from_plain(value: Any) -> Any:
     return value
 
 
-def compact(tensor: Tensor) -> Tensor:
+def _compact(tensor: Tensor) -> Tensor:
     """The tensor itself, or a copy where it is a view of a larger storage (saved whole if not)."""
     if tensor.layout is not torch.strided:
         return tensor

@@ -46,13 +46,10 @@ class PruneUnstructured(Technique):
 
 
 def _weights(module: nn.Module) -> Iterator[nn.Parameter]:
-    """Weight matrices and kernels, each tensor once however many layers share it."""
-    seen: set[tuple[torch.device, int]] = set()
+    """Weight matrices and kernels. A shared one comes again, and loses nothing more by it."""
     for layer in module.modules():
         for name, weight in layer.named_parameters(recurse=False):
-            place = (weight.device, weight.data_ptr())
-            if _prunable(layer, name) and place not in seen:
-                seen.add(place)
+            if _prunable(layer, name):
                 yield weight
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from optimizers.artifact import ArtifactError
-from optimizers.packed import compact, from_plain, to_plain
+from optimizers.packed import from_plain, to_plain
 
 SAFETENSORS = "weights.safetensors"
 PICKLED = "weights.pt"
@@ -47,7 +47,7 @@ def save(module: nn.Module, directory: Path) -> str:
         ties = tied(module)
         tensors = {
             # Memory formats are no part of the file: Technique.rebuild gives them again.
-            name: compact(value.detach().cpu().contiguous())
+            name: value.detach().cpu().contiguous()
             for name, value in state.items()
             if name not in ties
         }

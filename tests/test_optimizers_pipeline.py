@@ -61,6 +61,7 @@ def test_the_structure_of_every_stage_is_rebuilt_in_order(monkeypatch, tmp_path)
     reloaded = artifact.load(saved(optimized, tmp_path), target())
     found, expected = outputs(reloaded, model), outputs(optimized, model)
     assert found[3].shape == (3, 2)
+    assert not any(layer.training for layer in reloaded.module.modules())
     assert all(torch.equal(found[size], expected[size]) for size in found)
 
 
