@@ -100,7 +100,7 @@ class Bert(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         hidden = self.embeddings(ids)
         visible = (mask > 0)[:, None, None, :]
-        for layer in self.encoder["layer"]:
+        for layer in self.encoder["layer"].children():
             hidden = layer(hidden, visible)
         return hidden
 

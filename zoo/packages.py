@@ -36,7 +36,7 @@ def file_in(package: str, relative: str) -> Path:
         raise Unavailable(f"{package} is not installed")
     path = Path(spec.submodule_search_locations[0]) / relative
     if not path.is_file():
-        raise FileNotFoundError(f"the installed {package} has no file {relative} ({path})")
+        raise FileNotFoundError(f"the installed {package} has no file {relative}")
     return path
 
 
@@ -53,5 +53,8 @@ def checked(path: Path, expected: str) -> Path:
     """
     found = sha256(path)
     if not expected or not found.startswith(expected):
-        raise WrongHash(f"{path} is not the pinned file: SHA-256 {found}, expected {expected}")
+        # The end of the path names the file; its beginning may be somebody's home, and errors
+        # are printed in reports that travel.
+        name = Path(*path.parts[-3:])
+        raise WrongHash(f"{name} is not the pinned file: SHA-256 {found}, expected {expected}")
     return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 from torchvision.models import VisionTransformer
 
@@ -33,7 +35,12 @@ class ViT(zoo.Model):
 
     def train(self, module: nn.Module, seed: int) -> None:
         recipe = Recipe(
-            epochs=36, rate=3e-3, batch=50, decay=0.1, smoothing=0.1, augment=mnist.shifted
+            epochs=44,
+            rate=3e-3,
+            batch=50,
+            decay=0.1,
+            smoothing=0.1,
+            augment=partial(mnist.shifted, reach=2),
         )
         fit(module, self.split("train"), recipe, seed)
 
