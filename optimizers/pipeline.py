@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 import optimizers.base
+from optimizers import half
 from optimizers.base import Context, Device, Optimized, Refused
 from optimizers.eager import EagerModule
 from zoo import Model
@@ -43,7 +44,8 @@ def apply(
 
     Returns the result, in eval mode and placed on the target where it is eager, and a record
     {technique, params, seconds, notes} of each stage. No stage gives the baseline itself.
-    Raises Refused where a stage refuses; all are asked before the first is applied.
+    Raises Refused where a stage refuses (all are asked before the first is applied), and where
+    the result has no kernels in the target's number format.
     """
     parsed = [(name, dict(params)) for name, params in stages]
     reason = refuses(parsed, context.model, context.target)
@@ -77,6 +79,8 @@ def apply(
             {key: record[key] for key in ("technique", "params", "notes")} for record in records
         ]
         optimized.place(context.target)
+        if context.target.dtype != "float32":
+            half.try_once(optimized.module, context.model.example(1), context.target)
     return optimized, records
 
 

@@ -109,6 +109,52 @@ def test_no_stage_gives_the_baseline_on_the_target(monkeypatch, tmp_path):
     assert {value.dtype for value in optimized.module.parameters()} == {torch.bfloat16}
 
 
+class Calling(nn.Module):
+    """A Linear, then `function` of its output."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.function = function
+
+    def forward(self, x):
+        return self.function(self.linear(x))
+
+
+@pytest.mark.parametrize(
+    ("function", "operator"),
+    [
+        (lambda x: torch.linalg.cholesky(x.T @ x), r"torch\.linalg.*cholesky"),
+        (lambda x: torch.fft.fft(x).abs(), r"torch\.fft.*fft"),
+        (lambda x: torch.cdist(x, x), r"cdist"),
+    ],
+)
+def test_opt_22_an_operator_without_half_precision_is_refused_by_name(
+    function, operator, monkeypatch, tmp_path
+):
+    model = small("test_calling", architecture=lambda: Calling(function))
+    with pytest.raises(Refused, match=rf"{operator}.* does not run in float16 on cpu: "):
+        apply("none", known(model, monkeypatch), tmp_path, "fp16_cpu")
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: nn.functional.layer_norm(x, (8,)), lambda x: x @ x.T]
+)
+def test_opt_22_what_runs_in_half_precision_is_not_refused(function, monkeypatch, tmp_path):
+    model = known(small("test_calling", architecture=lambda: Calling(function)), monkeypatch)
+    optimized, _ = apply("none", model, tmp_path, "fp16_cpu")
+    assert outputs(optimized, model, "fp16_cpu")[3].dtype is torch.float16
+
+
+def test_opt_22_another_fault_in_half_precision_stays_an_error(monkeypatch, tmp_path):
+    def fail(x):
+        raise RuntimeError("out of luck")
+
+    model = known(small("test_calling", architecture=lambda: Calling(fail)), monkeypatch)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        apply("none", model, tmp_path, "bf16_cpu")
+
+
 @pytest.mark.parametrize("technique", ["prune_unstructured:0.5", "dynamic_int8", "onnxruntime"])
 def test_a_module_copied_in_inference_mode_can_be_optimised_there(technique, monkeypatch, tmp_path):
     model = known("test_conv", monkeypatch)
