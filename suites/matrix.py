@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ def _held(model: str, technique: str, patterns: Iterable[str]) -> bool:
 def _declared(catalog: Catalog, matrix: str) -> list[str]:
     names = []
     for name, definition in sorted(catalog.techniques.items()):
-        variants = definition.attributes["variants"] or ({},)
+        variants: tuple[dict[str, Any], ...] = definition.attributes["variants"] or ({},)
         for params in variants if matrix == "full" else variants[:1]:
             names.append(naming.format_stage(name, params))
     return names

@@ -29,7 +29,8 @@ def lines(run: Run) -> Iterator[str]:
     cache = Cache(run.settings.cache)
     # The plan starts no worker, so what a GPU can do is not known here.
     run.capabilities = {cell.target: cpu_flags() for cell in cells}
-    seconds, trained = 0.0, set()
+    seconds = 0.0
+    trained: set[str] = set()
     yield f"{len(cells)} cells, {len(run.selected)} gates; nothing is measured"
     for cell in cells:
         state, cost = _cell(run, cache, durations, cell, trained)

@@ -161,7 +161,8 @@ def pytest_runtest_makereport(
     report = yield
     if report.when == "call" and item.get_closest_marker("optgauge"):
         # Travels to the controller under pytest-xdist, since a report's attributes are sent along.
-        report.optgauge = item.config.stash[KEY].record_of(item.nodeid)
+        record = item.config.stash[KEY].record_of(item.nodeid)
+        report.optgauge = record  # type: ignore[attr-defined]
     return report
 
 
