@@ -227,7 +227,9 @@ def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
             "baseline": before.tolist(),
             "candidate": after.tolist(),
             "groups": groups,
+            "labels": None if labels is None else labels.tolist(),
             "nonfinite": nonfinite,
+            "extra": alike["extra"],
         },
         "fidelity": {**alike, "nonfinite": nonfinite},
     }

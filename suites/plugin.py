@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gauge.verdict import BATCH_GATES, GATES
-from suites import options, plan, terminal
+from suites import export_benchmark, options, plan, terminal
 from suites.catalog import ROOT, CatalogError
 from suites.run import Run
 
@@ -58,9 +58,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for cell in run.cells:
         for batch in batches:
             name = cell.id if batch is None else f"{cell.id}-b{batch}"
-            params.append(
-                pytest.param(cell, batch, id=name, marks=pytest.mark.optgauge(cell, gate))
-            )
+            marks = [pytest.mark.optgauge(cell, gate)]
+            if gate == "speed" and export_benchmark.wanted(metafunc.config):
+                marks.append(export_benchmark.mark(cell.model))
+            params.append(pytest.param(cell, batch, id=name, marks=marks))
     metafunc.parametrize("cell, batch", params)
 
 
@@ -212,6 +213,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     run = config.stash.get(KEY, None)
+    if run is not None and export_benchmark.wanted(config):
+        run.unexported = bool(config.getoption("benchmark_disable", False)) or bool(run.shards)
     if run is not None and hasattr(run, "header"):
         terminal.summary(run, terminalreporter)
 

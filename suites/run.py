@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gauge.machine import packages_problem
+from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.verdict import Verdict
 from reports import records as record_files
@@ -42,6 +42,7 @@ class Run:
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     shards: list[dict[str, Any]] = field(default_factory=list)
     begun: bool = False
+    unexported: bool = False
 
     @classmethod
     def create(cls, config: pytest.Config) -> Run:
@@ -60,6 +61,7 @@ class Run:
             techniques=sorted(catalog.techniques),
             families=sorted({*catalog.families(), "combination"}),
             targets=sorted(catalog.targets),
+            capabilities={*FLAGS, "cuda"},
         )
         try:
             policy = Policy.read(settings.policy, known)

@@ -67,6 +67,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line(line)
     for line in _refusals(found):
         reporter.write_line(line)
+    if run.unexported:
+        reporter.write_line("pytest-benchmark was disabled: its export holds no samples")
     for notice in run.engine.notices if run.begun else []:
         reporter.write_line(notice, yellow=True)
     if run.header["aa_warning"]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from suites.export_benchmark import replay
 from suites.matrix import Cell
 from suites.outcomes import raise_outcome
 from suites.run import Run
@@ -32,9 +35,11 @@ def test_size(cell: Cell, batch: None, optgauge: Run) -> None:
     raise_outcome(optgauge.ask(cell, "size", batch), optgauge.settings.gate)
 
 
-def test_speed(cell: Cell, batch: int, optgauge: Run) -> None:
+def test_speed(cell: Cell, batch: int, optgauge: Run, request: pytest.FixtureRequest) -> None:
     """Time against FP32's, in turns in one process."""
-    raise_outcome(optgauge.ask(cell, "speed", batch), optgauge.settings.gate)
+    verdict = optgauge.ask(cell, "speed", batch)
+    replay(request, optgauge.record_of(request.node.nodeid))
+    raise_outcome(verdict, optgauge.settings.gate)
 
 
 def test_memory(cell: Cell, batch: int, optgauge: Run) -> None:

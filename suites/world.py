@@ -73,7 +73,8 @@ class World:
 
 def load_plugin(path: Path) -> None:
     """Import a plug-in file once."""
-    name = f"optgauge_plugin_{path.stem}"
+    # By its whole path: two plug-ins may have the same file name.
+    name = f"optgauge_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
@@ -81,7 +82,11 @@ def load_plugin(path: Path) -> None:
         raise ImportError(f"{path}: cannot be loaded as a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
 
 
 def weights_hash(module: torch.nn.Module) -> str:
