@@ -121,14 +121,10 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(world.seed)
     optimized, reports = pipeline.apply(stages, world.fp32(), context)
     directory = Path(arguments["directory"])
+    # Before saving: what is measured in memory must be what the artifact was before it was saved.
+    shared.write_npz(directory / "in_memory.npz", _in_memory(world, optimized))
     (directory / shared.ARTIFACT).mkdir()
     artifact.save(optimized, directory / shared.ARTIFACT)
-    in_memory: dict[str, np.ndarray] = {}
-    for batch in arguments["batches"]:
-        if optimized.batch in (None, batch):
-            result = shared.run_example(world, optimized, batch)
-            in_memory |= {f"{batch}/{path}": array for path, array in shared.arrays(result).items()}
-    shared.write_npz(directory / "in_memory.npz", in_memory)
     return {
         "stages": reports,
         "claims": pipeline.claims(stages, world.target),
@@ -137,6 +133,27 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
         "tolerance_reason": optimized.tolerance_reason,
         "files": artifact.sizes(directory / shared.ARTIFACT),
     }
+
+
+def _in_memory(world: World, optimized: optimizers.Optimized) -> dict[str, np.ndarray]:
+    """Outputs for each batch size, under `size/path`; a size that fails is left out.
+
+    The reload gate meets that failure again and tells it. Raises when every size fails.
+    """
+    found: dict[str, np.ndarray] = {}
+    failure: Exception | None = None
+    for batch in world.arguments["batches"]:
+        if optimized.batch not in (None, batch):
+            continue
+        try:
+            result = shared.arrays(shared.run_example(world, optimized, batch))
+        except Exception as error:  # noqa: BLE001 - see above
+            failure = error
+            continue
+        found |= {f"{batch}/{path}": array for path, array in result.items()}
+    if not found and failure is not None:
+        raise failure
+    return found
 
 
 def examine(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,6 @@ class Run:
             raise pytest.UsageError(problem)
         if self.settings.cache_drop:
             shutil.rmtree(self.settings.cache, ignore_errors=True)
-        self.begun = True
         self.asked_cells = list(dict.fromkeys(cell for cell, _, _ in self.selected.values()))
         self.progress.total = len(self.asked_cells)
         self.started = time.time()
@@ -108,6 +107,7 @@ class Run:
         self._lanes()
         self.progress.remaining = self.remaining
         self._answers: dict[Question, tuple[Verdict, float]] = {}
+        self.begun = True
         self._left = {
             cell: sum(1 for one, _, _ in self.selected.values() if one == cell)
             for cell in self.asked_cells
@@ -270,5 +270,5 @@ class Run:
 
     def close(self) -> None:
         self.progress.close()
-        if self.begun and hasattr(self, "engine"):
+        if hasattr(self, "engine"):
             self.engine.close()

@@ -14,6 +14,7 @@ class DigitsMlp(zoo.Model):
     """Three linear layers; float32 [n, 64] in, logits [n, 10] out."""
 
     name = "digits_mlp"
+    evaluation_samples = 1000
 
     def build(self) -> nn.Module:
         return nn.Sequential(

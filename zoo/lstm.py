@@ -27,6 +27,7 @@ class Lstm(zoo.Model):
     """One LSTM layer of width 128 and a linear classifier of its last state."""
 
     name = "lstm"
+    evaluation_samples = 2000
 
     def build(self) -> nn.Module:
         return RowReader(width=128)

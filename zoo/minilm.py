@@ -60,6 +60,7 @@ class MiniLM(zoo.Model):
     """Six layers of width 384 (Wang et al., 2020); ids and mask in, unit vectors [n, 384] out."""
 
     name = "minilm"
+    evaluation_samples = 320
 
     def refuses(self) -> str | None:
         return missing(PACKAGE, "tokenizers")

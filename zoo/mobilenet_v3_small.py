@@ -18,6 +18,7 @@ class MobileNetV3Small(zoo.Model):
     """Depthwise convolutions (Howard et al., 2019); float32 [n, 3, 32, 32] in, logits [n, 10]."""
 
     name = "mobilenet_v3_small"
+    evaluation_samples = 2000
 
     def build(self) -> nn.Module:
         # torchvision's BatchNorm momentum of 0.01 is made for 600 epochs of ImageNet: after the

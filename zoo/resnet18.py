@@ -16,6 +16,7 @@ class ResNet18(zoo.Model):
     """Residual network (He et al., 2016); float32 [n, 3, 28, 28] in, logits [n, 10] out."""
 
     name = "resnet18"
+    evaluation_samples = 2000
 
     def build(self) -> nn.Module:
         module = resnet18(num_classes=10, zero_init_residual=True)

@@ -29,6 +29,7 @@ class ViT(zoo.Model):
     """Transformer over image patches (Dosovitskiy et al., 2021); float32 [n, 3, 28, 28] in."""
 
     name = "vit"
+    evaluation_samples = 2000
 
     def build(self) -> nn.Module:
         return _vit(layers=4, width=64)
