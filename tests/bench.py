@@ -1,0 +1,91 @@
+"""Prints what running the suites costs: collecting, the harness itself, the standard matrix.
+
+Run by `tox -e bench`; asserts nothing, since times depend on the machine. Options after `--` go to
+the two runs of the matrix (for a quick look: `tox -e bench -- --model digits_mlp`).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from reports import records
+
+ROOT = Path(__file__).resolve().parent.parent
+BUDGETS = {
+    "collecting the full matrix": 2.0,
+    "standard matrix, first run": 40 * 60.0,
+    "standard matrix, all cached": 12 * 60.0,
+    "harness overhead per cell": 0.5,
+}
+SPY = 'def pytest_unconfigure():\n    import sys\n    print("torch:", "torch" in sys.modules)\n'
+
+
+def pytest(*words: str) -> tuple[float, str]:
+    """Seconds and output of one pytest run in the project's folder."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "pytest", "suites", "-p", "no:cacheprovider", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode > 1:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+    return time.perf_counter() - began, done.stdout
+
+
+def tell(name: str, seconds: float, note: str = "") -> None:
+    budget = BUDGETS.get(name)
+    held = ""
+    if budget is not None:
+        held = f" (budget {budget:g} s: {'kept' if seconds <= budget else 'MISSED'})"
+    print(f"{name}: {seconds:.2f} s{held} {note}".rstrip(), flush=True)
+
+
+def collecting(folder: Path) -> None:
+    (folder / "spy.py").write_text(SPY)
+    os.environ["PYTHONPATH"] = str(folder)
+    best = min(pytest("--co", "-q", "--matrix=full", "-p", "spy") for _ in range(3))
+    imported = "torch: True" in best[1]
+    tell("collecting the full matrix", best[0], f"torch imported: {imported}")
+
+
+def matrix(folder: Path, words: list[str]) -> None:
+    cache = ("--cache", str(folder / "cache"), "--target", "cpu", *words)
+    for name in ("first run", "all cached"):
+        report = folder / name.replace(" ", "-")
+        seconds, _ = pytest(*cache, "--report", str(report))
+        run = records.read(report)
+        tell(f"standard matrix, {name}", seconds, f"{run.run['selected_cells']} cells")
+
+
+def overhead(folder: Path) -> None:
+    """One job that does nothing, through the same workers: fork, protocol, result."""
+    from gauge.isolation import Workers
+
+    (folder / "nothing.py").write_text("def nothing(arguments):\n    return {}\n")
+    path = f"{folder}:{ROOT}"
+    with Workers(["torch", "torchvision"], {"PYTHONPATH": path}) as workers:
+        began = time.perf_counter()
+        workers.start()
+        tell("starting the fork server", time.perf_counter() - began)
+        began = time.perf_counter()
+        for _ in range(20):
+            workers.run("nothing:nothing", {}, log=folder / "log", timeout=60)
+        one = (time.perf_counter() - began) / 20
+    tell("one empty job", one)
+    # apply, examine, two memory processes and three timing processes.
+    tell("harness overhead per cell", 7 * one, "7 jobs")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="optgauge-bench-") as name:
+        folder = Path(name)
+        collecting(folder)
+        overhead(folder)
+        matrix(folder, sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
