@@ -80,7 +80,10 @@ def _memory_status(
                 f"the {_bytes(resolution)} that the measurement resolves"
             )
         if value is None and excess <= 0:
-            return Status.PASS, None
+            return (
+                Status.PASS,
+                f"{_bytes(new)} against {_bytes(old)}: no ratio, and nothing more used",
+            )
     if value is None:
         return Status.ERROR, f"the baseline's peak memory is {_bytes(old)}, which is no measure"
     return against(limit, value, f"{_bytes(new)} are {value:.3f} of {_bytes(old)}")

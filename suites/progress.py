@@ -31,7 +31,7 @@ class Progress:
 
     def start(self, label: str, stage: str) -> None:
         """A stage of a cell begins."""
-        self._text = f"[{self.done}/{self.total}] {label}: {stage}"
+        self._text = f"[{self.done}/{self.total} gates] {label}: {stage}"
         self._began, self._drawn = time.monotonic(), 0.0
         if not self.terminal:
             self.line(f"{self._text}{self._left()}")

@@ -95,7 +95,7 @@ class Run:
         if self.settings.cache_drop:
             shutil.rmtree(self.settings.cache, ignore_errors=True)
         self.asked_cells = list(dict.fromkeys(cell for cell, _, _ in self.selected.values()))
-        self.progress.total = len(self.asked_cells)
+        self.progress.total = len(self.selected)
         self.started = time.time()
         self._saved = time.monotonic()
         self.run_id = recording.new_run_id(self.started)
@@ -108,10 +108,6 @@ class Run:
         self.progress.remaining = self.remaining
         self._answers: dict[Question, tuple[Verdict, float]] = {}
         self.begun = True
-        self._left = {
-            cell: sum(1 for one, _, _ in self.selected.values() if one == cell)
-            for cell in self.asked_cells
-        }
 
     def _prepare_folder(self) -> None:
         report = self.settings.report
@@ -202,16 +198,10 @@ class Run:
             self.started = getattr(self, "started", time.time())
             self._saved = getattr(self, "_saved", time.monotonic())
         self.records[nodeid] = record
-        if nodeid in self.selected:
-            self._count_down(self.selected[nodeid][0])
+        self.progress.done = len(self.records)
         if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
             self.save(complete=False, interrupted="still running")
             self._saved = time.monotonic()
-
-    def _count_down(self, cell: Cell) -> None:
-        self._left[cell] -= 1
-        if self._left[cell] == 0:
-            self.progress.done += 1
 
     def remaining(self) -> float:
         """Seconds that the rest will take, by earlier durations."""
