@@ -7,6 +7,7 @@ import pytest
 from gauge.machine import FLAGS
 from gauge.policy import CellFacts, Known, NoExpectation, Policy
 from suites import catalog as catalogs
+from suites.naming import format_stage
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,9 @@ def cells(catalog, targets):
     for model, technique, target in itertools.product(catalog.models, catalog.techniques, targets):
         attributes = catalog.techniques[technique].attributes
         cls = catalogs.CLASS_OF[attributes["changes"]]
-        yield CellFacts(model, technique, attributes["family"], cls, target)
+        for params in attributes["variants"] or ({},):
+            name = format_stage(technique, params)
+            yield CellFacts(model, name, attributes["family"], cls, target)
 
 
 def test_no_cell_has_two_limits_that_are_equally_specific(catalog, policy):
