@@ -172,7 +172,7 @@ def examine(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _part(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
-        return measure()
+        return shared.finite(measure())
     except Exception as error:  # noqa: BLE001 - becomes the ERROR verdict of this part's gates
         traceback.print_exc()
         text = str(error).strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -133,6 +134,17 @@ def score(model: zoo.Model, joined: Any, split: zoo.Split, reference: Any) -> np
 def arrays(result: Any) -> dict[str, np.ndarray]:
     """Flattened outputs as arrays by path."""
     return {path: tensor.numpy() for path, tensor in outputs.flatten(result).items()}
+
+
+def finite(value: Any) -> Any:
+    """Plain data with None for each number that is not finite: results travel as strict JSON."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
 
 
 def write_npz(path: Path, content: dict[str, np.ndarray]) -> None:

@@ -27,7 +27,11 @@ def size(old, new, limit=DEFAULTS["size"], **extra):
     [
         (1000, 250, Status.PASS),
         (1000, 1050, Status.PASS),
-        (1000, 1051, Status.FAIL),
+        (1_000_000, 1_050_000, Status.PASS),
+        (1_000_000, 1_054_096, Status.PASS),
+        (1_000_000, 1_054_097, Status.FAIL),
+        (1000, 5146, Status.PASS),
+        (1000, 5147, Status.FAIL),
         (1000, 0, Status.ERROR),
         (0, 1000, Status.ERROR),
         (None, 1000, Status.ERROR),
@@ -40,7 +44,7 @@ def size(old, new, limit=DEFAULTS["size"], **extra):
 def test_size_is_all_bytes_over_the_baselines(old, new, status):
     verdict = size(old, new)
     assert verdict.status is status
-    assert (verdict.reason is None) == (status is Status.PASS)
+    assert (verdict.reason is None) == (status is Status.PASS and verdict.value is not None)
     written(verdict)
 
 
