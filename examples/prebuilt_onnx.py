@@ -46,5 +46,8 @@ class PrebuiltOnnx(optimizers.Technique):
         made_from_it = model.name == "centroids" and file and Path(file).is_file()
         return None if made_from_it else "set PREBUILT_ONNX to the ONNX file of this model"
 
+    def files(self, model):
+        return [Path(os.environ["PREBUILT_ONNX"])]
+
     def apply(self, module, context):
         return opened(Path(os.environ["PREBUILT_ONNX"]), module, context)

@@ -112,6 +112,10 @@ class Technique:
         """A sentence saying why not, shown as it is, or None. Runs in a worker."""
         return None
 
+    def files(self, model: Model) -> list[Path]:
+        """Files of the user's that `apply` reads: when one changes, cached artifacts are stale."""
+        return []
+
     def claims_for(self, target: Device) -> tuple[str, ...]:
         """The claims on this target; override where it decides what there is to find."""
         return self.claims

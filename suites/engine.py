@@ -107,10 +107,11 @@ class Engine:
         arguments: dict[str, Any],
         *,
         keep: bool = True,
+        shown: bool = True,
     ) -> Any:
         """Run `suites.jobs:function` in a worker; Stopped when it refuses, fails or crashes.
 
-        keep: whether the journal holds the result for --resume.
+        keep: whether the journal holds the result for --resume. shown: whether people see it.
         """
         arguments = {**self._common(), **arguments}
         question = [function, arguments]
@@ -118,7 +119,8 @@ class Engine:
             known = self.journal.get(question)
             if known is not None:
                 return known
-        self.progress.start(label, stage)
+        if shown:
+            self.progress.start(label, stage)
         log = self.state / "logs" / f"{label}.{stage}.log"
         outcome = self.workers.run(
             f"suites.jobs:{function}",
@@ -130,7 +132,8 @@ class Engine:
         )
         if outcome.kind != "ok":
             raise self._stopped(outcome, stage)
-        self.durations.add(label, stage, outcome.seconds)
+        if shown:
+            self.durations.add(label, stage, outcome.seconds)
         result = {**outcome.result, "seconds": round(outcome.seconds, 3)}
         if keep:
             self.journal.put(question, result)
@@ -255,7 +258,12 @@ class Engine:
 
         def make() -> Entry:
             sha256 = self.baseline(cell.model, cell.target).weights.meta["sha256"]
-            key = keys.artifact(self.catalog, cell, self.settings, sha256)
+            techniques = [stage.technique for stage in cell.stages]
+            arguments = {**self.arm(cell), "techniques": techniques}
+            considered = self.job(
+                "consider", cell.id, "refuses", arguments, keep=False, shown=False
+            )
+            key = keys.artifact(self.catalog, cell, self.settings, sha256, considered["files"])
             return self._cached("artifacts", key, build)
 
         return self.once(("artifact", cell), make)

@@ -16,6 +16,7 @@ import zoo
 from gauge import evidence, fidelity, outputs, targets, timing
 from gauge import memory as peak
 from gauge.baseline_checks import BaselineProblem, find_problems
+from gauge.cache import file_digest
 from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
 from suites import world as shared
@@ -108,6 +109,23 @@ def baseline(arguments: dict[str, Any]) -> dict[str, Any]:
         "evaluation": len(split),
         "groups": len(set(map(int, split.groups))) if split.groups is not None else None,
     }
+
+
+def consider(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Whether a stage refuses the cell here and now, and the files that its artifact depends on.
+
+    Asked in every run: a cached artifact must not hide that a package or a file is gone.
+    """
+    world = World(arguments)
+    reason = pipeline.refuses(
+        [(name, {}) for name in arguments["techniques"]], world.model, world.target
+    )
+    if reason:
+        raise optimizers.Refused(reason)
+    read = [
+        path for name in arguments["techniques"] for path in optimizers.get(name).files(world.model)
+    ]
+    return {"files": [file_digest(path) for path in read]}
 
 
 def apply(arguments: dict[str, Any]) -> dict[str, Any]:

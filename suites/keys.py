@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 from gauge.cache import digest, file_digest
@@ -45,16 +46,22 @@ def weights(catalog: Catalog, model: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def artifact(catalog: Catalog, cell: Cell, settings: Settings, sha256: str) -> dict[str, Any]:
-    """What a cell's artifact depends on; sha256 is the baseline weights'."""
-    files = [catalog.techniques[stage.technique].path for stage in cell.stages]
+def artifact(
+    catalog: Catalog, cell: Cell, settings: Settings, sha256: str, files: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a cell's artifact depends on.
+
+    sha256: the baseline weights'. files: SHA-256 of the user's files that the technique reads.
+    """
+    modules = [catalog.techniques[stage.technique].path for stage in cell.stages]
     target = catalog.targets[cell.target]
     return {
         **weights(catalog, cell.model, settings),
         "weights": sha256,
+        "files": list(files),
         "technique": cell.technique,
         "stages": [list(stage) for stage in cell.stages],
-        "technique_source": source_digest([*files, PIPELINE, target.path]),
+        "technique_source": source_digest([*modules, PIPELINE, target.path]),
         "target": [cell.target, dict(target.attributes)],
     }
 

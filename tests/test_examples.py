@@ -73,6 +73,19 @@ def test_a_prebuilt_file_is_gated_with_evaluation_data_only(tmp_path, cache):
     assert "evaluation data only" in refused["reason"]
 
 
+def test_another_prebuilt_file_is_not_answered_from_the_cache(tmp_path, cache):
+    words = ("--model=centroids", "--technique=prebuilt_onnx")
+    sizes = []
+    for name in ("pixels", "pixels_by_a_longer_name"):
+        file = tmp_path / "centroids.onnx"
+        code = EXPORT.replace('"pixels"', f'"{name}"')
+        subprocess.run([sys.executable, "-c", code, str(file)], cwd=ROOT, check=True)
+        environment = {"PREBUILT_ONNX": str(file)}
+        ran = example(tmp_path, cache, "prebuilt_onnx.py", *words, environment=environment)
+        sizes.append(ran.verdicts("centroids-prebuilt_onnx-cpu")["size"]["candidate"]["bytes"])
+    assert sizes[0] != sizes[1]
+
+
 def test_without_its_file_the_prebuilt_technique_says_what_to_set(tmp_path, cache):
     words = ("--model=centroids", "--technique=prebuilt_onnx")
     ran = example(tmp_path, cache, "prebuilt_onnx.py", *words)
