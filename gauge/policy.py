@@ -103,6 +103,14 @@ class Policy:
         entry = met[0]
         return entry.limit or NoExpectation(entry.reason, entry.source)
 
+    def general(self, gate: str) -> float | None:
+        """The bound of a gate where no entry names a cell; None where there is none."""
+        for entry in self._limits[gate]:
+            if not entry.match.keys and entry.limit is not None:
+                return entry.limit.bound
+        default = DEFAULTS.get(gate)
+        return default.bound if default else None
+
     def waiver(
         self,
         facts: CellFacts,

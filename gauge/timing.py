@@ -46,6 +46,8 @@ MOST_BLOCKS = 50
 # growth check tells of it.
 _MOST_CALLS = 2**16
 _GROWTH = 1.2
+# A stopwatch that does not wait tells of microseconds; a call this long has been waited for.
+_LONG_S = 0.1
 _TREND = 0.02
 
 Call = Callable[..., Any]
@@ -136,6 +138,7 @@ def measure_pair(
     seconds: float = 1.0,
     segment: float = SEGMENT_S,
     candidate_first: bool = False,
+    least_blocks: int = BLOCKS,
     watch: Callable[[], Callable[[], str | None]] | None = None,
 ) -> PairTiming:
     """Time two arms in turns (ABBA, BAAB) and give the median log-ratio of the blocks.
@@ -143,7 +146,7 @@ def measure_pair(
     inputs_*: arguments already on the device and in the format; every call of an arm gets the
     same ones, so an arm that changes them must have been refused before.
     seconds: how long to measure after the warm-up, which takes at most as long again; a slow
-    model takes longer, as BLOCKS blocks are always taken.
+    model takes longer, as `least_blocks` blocks are always taken.
     candidate_first: the candidate makes the first call and opens the first block.
     watch: called after the warm-up, returns a function that is called at the end and gives the
     reason why the numbers mean nothing, or None (say, that something was compiled meanwhile).
@@ -152,13 +155,13 @@ def measure_pair(
     orders = ("BAAB", "ABBA") if candidate_first else ("ABBA", "BAAB")
     with torch.inference_mode(), _collector_off():
         first = {arm: _first_call(runner, arm) for arm in orders[0][:2]}
-        warmup = _warm_up(runner, orders, seconds, segment)
+        warmup = _warm_up(runner, orders, seconds, segment, min(2, least_blocks))
         invalid = _growth_problem(runner)
         gc.collect()
         gc.freeze()
         watched = watch() if watch else None
         seen = monitors.watch()
-        taken, ratios = _blocks(runner, orders, seconds)
+        taken, ratios = _blocks(runner, orders, seconds, least_blocks)
         observed, clock = seen()
         meanwhile = watched() if watched else None
     invalid = clock or invalid or meanwhile or _stopwatch_problem(runner, taken, observed)
@@ -212,7 +215,7 @@ def _first_call(runner: _Runner, arm: str) -> float:
 
 
 def _warm_up(
-    runner: _Runner, orders: Sequence[str], seconds: float, segment: float
+    runner: _Runner, orders: Sequence[str], seconds: float, segment: float, least: int
 ) -> dict[str, Any]:
     """Run until no arm's time has a trend, then choose the calls of a segment once and for all."""
     began = time.perf_counter()
@@ -225,7 +228,7 @@ def _warm_up(
         blocks += 1
         for arm, values in taken.items():
             times[arm] += values
-        if blocks < 2:
+        if blocks < least:
             continue
         # The later half: the longer it has run, the slower a trend is seen.
         late = {arm: values[-max(6, len(values) // 2) :] for arm, values in times.items()}
@@ -251,6 +254,8 @@ def _growth_problem(runner: _Runner) -> str | None:
     for arm, name in (("A", "baseline"), ("B", "candidate")):
         calls = runner.calls[arm]
         growth = 0.0
+        if runner.segment(arm, 1) >= _LONG_S:
+            continue
         for _ in range(3):
             once = runner.segment(arm, calls)
             growth = max(growth, runner.segment(arm, 2 * calls) / once if once > 0 else 0.0)
@@ -265,14 +270,14 @@ def _growth_problem(runner: _Runner) -> str | None:
 
 
 def _blocks(
-    runner: _Runner, orders: Sequence[str], seconds: float
+    runner: _Runner, orders: Sequence[str], seconds: float, least: int
 ) -> tuple[dict[str, list[float]], list[float]]:
     """All segments by arm and each block's log-ratio; drift within a block cancels out."""
     samples: dict[str, list[float]] = {arm: [] for arm in runner.arms}
     ratios: list[float] = []
     began = time.perf_counter()
     for index, order in zip(range(MOST_BLOCKS), itertools.cycle(orders), strict=False):
-        if index >= BLOCKS and time.perf_counter() - began >= seconds:
+        if index >= least and time.perf_counter() - began >= seconds:
             break
         taken = runner.block(order)
         for arm, values in taken.items():

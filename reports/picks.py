@@ -86,7 +86,20 @@ def obstacle(cell: Cell) -> str | None:
             return f"{gate} waived"
         if status != "PASS":
             return f"{gate} {_WORDS.get(status, 'without a verdict')}"
+    if _loosened(cell):
+        return "accuracy lost, as the policy knows"
     return "without a speed" if _speed(cell) is None else None
+
+
+def _loosened(cell: Cell) -> bool:
+    """Whether accuracy passed by a looser limit only than the one for everything else."""
+    verdict = cell.gate("accuracy") or {}
+    margin = (verdict.get("evidence") or {}).get("margin")
+    allowed = (verdict.get("limit") or {}).get("max")
+    high = verdict.get("high")
+    if margin is None or allowed is None or allowed <= margin:
+        return False
+    return high is None or high > margin
 
 
 _WORDS = {

@@ -223,6 +223,8 @@ class Engine:
                 "weights": str(weights.path),
                 "sha256": weights.meta["sha256"],
                 "outputs": str(outputs),
+                "examples": str(self._examples(model, device)),
+                "example_batches": sorted({*RELOAD_BATCHES, *self.settings.batches, 4}),
             }
             facts = self.job("baseline", f"{model}-{device}", "baseline", arguments)
             return Baseline(weights, outputs, {**weights.meta, **facts})
@@ -237,7 +239,11 @@ class Engine:
             "target": cell.target,
             "baseline_target": self.device_of(cell.target),
             "weights": str(baseline.weights.path),
+            "examples": str(self._examples(cell.model, self.device_of(cell.target))),
         }
+
+    def _examples(self, model: str, device: str) -> Path:
+        return self.state / f"examples-{model}-{device}.pt"
 
     def artifact(self, cell: Cell) -> Entry:
         """The cell's saved artifact: optimised now, or from the cache."""
@@ -289,13 +295,13 @@ class Engine:
 
         return self.once(("examined", cell), make)
 
-    def memory(self, cell: Cell, batch: int, *, candidate: bool) -> dict[str, Any]:
+    def memory(self, cell: Cell, batch: int, number: int, *, candidate: bool) -> dict[str, Any]:
         """Peak memory of one arm in a process of its own."""
         device = self.device_of(cell.target)
-        key = ("memory", batch, cell if candidate else (cell.model, device))
+        key = ("memory", batch, number, cell if candidate else (cell.model, device))
 
         def make() -> dict[str, Any]:
-            arguments = {**self.arm(cell), "batch": batch, "artifact": None}
+            arguments = {**self.arm(cell), "batch": batch, "artifact": None, "number": number}
             label = cell.id
             if candidate:
                 arguments["artifact"] = str(self.artifact(cell).path)
@@ -308,17 +314,26 @@ class Engine:
         return self.once(key, make)
 
     def speed_process(
-        self, cell: Cell, seconds: dict[int, float], number: int, label: str, *, control: bool
+        self,
+        cell: Cell,
+        seconds: dict[int, float],
+        blocks: dict[int, int],
+        number: int,
+        label: str,
+        *,
+        control: bool,
     ) -> dict[str, Any]:
         """One process that times baseline and candidate (or, for A/A, its copy) in turns.
 
-        seconds: how long to time each batch size, warm-up not counted.
+        seconds: how long to time each batch size, warm-up not counted. blocks: the fewest blocks
+        of each, which a slow model needs longer for.
         """
         arguments = {
             **self.arm(cell),
             "artifact": None if control else str(self.artifact(cell).path),
             "batches": list(seconds),
             "seconds": {str(batch): length for batch, length in seconds.items()},
+            "least_blocks": {str(batch): blocks[batch] for batch in seconds},
             "number": number,
         }
         with self.alone(cell.target):

@@ -104,6 +104,8 @@ def baseline(arguments: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError(f"the baseline's outputs are not finite: {bad} of {total}")
     scores = shared.score(world.model, joined, split, joined)
     shared.write_npz(Path(arguments["outputs"]), shared.arrays(joined))
+    kept = {batch: world.model.example(batch) for batch in arguments["example_batches"]}
+    torch.save(kept, arguments["examples"])
     return {
         "score": float(scores.mean()),
         "evaluation": len(split),
@@ -229,7 +231,7 @@ def _evidence(world: World, candidate: Any) -> dict[str, Any]:
     subject = evidence.Subject(
         candidate=candidate,
         baseline=world.baseline(),
-        batch=world.target.cast(world.model.example(candidate.batch or CHECKED_BATCH)),
+        batch=world.target.cast(world.example(candidate.batch or CHECKED_BATCH)),
         directory=Path(world.arguments["artifact"]) / shared.ARTIFACT,
         target=world.target,
     )
@@ -283,7 +285,7 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
         if getattr(candidate, "batch", None) not in (None, batch):
             measured[str(batch)] = {"refused": f"the artifact accepts batch {candidate.batch} only"}
             continue
-        example = world.model.example(batch)
+        example = world.example(batch)
         control = arguments["artifact"] is None
         measured[str(batch)] = timing.measure_pair(
             base,
@@ -292,6 +294,7 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             world.baseline_target.cast(example),
             (world.baseline_target if control else world.target).cast(example),
             seconds=arguments["seconds"][str(batch)],
+            least_blocks=arguments["least_blocks"][str(batch)],
             candidate_first=arguments["number"] % 2 == 1,
         ).as_dict()
     return {"batches": measured}
@@ -300,7 +303,7 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
 def memory(arguments: dict[str, Any]) -> dict[str, Any]:
     """Peak memory of loading one arm and running it, in this process alone."""
     world = World(arguments)
-    example = world.target.cast(world.model.example(arguments["batch"]))
+    example = world.target.cast(world.example(arguments["batch"]))
     with peak.PeakMemory(world.target) as measured:
         call = shared.load_candidate(world)
         args, kwargs = example

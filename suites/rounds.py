@@ -20,6 +20,7 @@ LOOKS = {"quick": QUICK_LOOKS, "standard": ALL_LOOKS, "thorough": ALL_LOOKS}
 CONTROLS = 5
 # Between-process SD was no better with longer processes; a reported batch decides nothing.
 GATED_SECONDS, REPORTED_SECONDS = 0.6, 0.3
+GATED_BLOCKS, REPORTED_BLOCKS = 6, 1
 
 
 @dataclass
@@ -161,13 +162,12 @@ class Rounds:
 
     def _time(self, lane: Lane) -> None:
         batches = lane.open_batches()
-        seconds = {
-            batch: REPORTED_SECONDS if lane.tracks[batch].reported else GATED_SECONDS
-            for batch in batches
-        }
+        reported = {batch: lane.tracks[batch].reported for batch in batches}
+        seconds = {one: REPORTED_SECONDS if reported[one] else GATED_SECONDS for one in batches}
+        blocks = {one: REPORTED_BLOCKS if reported[one] else GATED_BLOCKS for one in batches}
         try:
             result = self.engine.speed_process(
-                lane.cell, seconds, lane.processes, self._label(lane), control=lane.control
+                lane.cell, seconds, blocks, lane.processes, self._label(lane), control=lane.control
             )
         except Stopped as stopped:
             for batch in batches:
