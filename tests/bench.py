@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from reports import records
 
@@ -53,11 +54,42 @@ def collecting(folder: Path) -> None:
 
 def matrix(folder: Path, words: list[str]) -> None:
     cache = ("--cache", str(folder / "cache"), "--target", "cpu", *words)
+    runs = []
     for name in ("first run", "all cached"):
         report = folder / name.replace(" ", "-")
         seconds, _ = pytest(*cache, "--report", str(report))
-        run = records.read(report)
-        tell(f"standard matrix, {name}", seconds, f"{run.run['selected_cells']} cells")
+        runs.append(records.read(report))
+        tell(f"standard matrix, {name}", seconds, f"{runs[-1].run['selected_cells']} cells")
+    compare(*(verdicts(run.verdicts) for run in runs))
+
+
+def verdicts(lines: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    return {(one["id"], one["gate"], one["batch"]): one for one in lines}
+
+
+def compare(
+    first: dict[tuple[Any, ...], dict[str, Any]], second: dict[tuple[Any, ...], dict[str, Any]]
+) -> None:
+    """What a second run judges otherwise, INCONCLUSIVE aside, and how often each was undecided."""
+    for key in sorted(first.keys() ^ second.keys(), key=str):
+        print(f"in one run only: {key}")
+    undecided = [
+        sum(one["status"] == "INCONCLUSIVE" for one in run.values()) for run in (first, second)
+    ]
+    differ = [
+        key
+        for key in first.keys() & second.keys()
+        if first[key]["status"] != second[key]["status"]
+        and "INCONCLUSIVE" not in (first[key]["status"], second[key]["status"])
+    ]
+    for key in sorted(differ, key=str):
+        print(f"judged otherwise: {key}")
+        for run in (first, second):
+            print(f"    {run[key]['status']} {run[key]['value']} {run[key]['reason']}")
+    print(
+        f"{len(first)} verdicts, {len(differ)} judged otherwise the second time; "
+        f"INCONCLUSIVE {undecided[0]} and {undecided[1]}"
+    )
 
 
 def overhead(folder: Path) -> None:
