@@ -13,6 +13,7 @@ from gauge.verdict import BATCH_GATES
 from suites import keys
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
+from suites.usual import near_limits
 
 if TYPE_CHECKING:
     from suites.matrix import Cell
@@ -41,6 +42,7 @@ def lines(run: Run) -> Iterator[str]:
         seconds += controls * 12 * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
     yield from _undecidable(run, cells)
+    yield from near_limits(run)
 
 
 def _cell(

@@ -14,7 +14,7 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.verdict import Verdict
 from reports import records as record_files
 from suites import catalog as catalogs
-from suites import exporting, matrix, options, recording, verdicts
+from suites import exporting, matrix, options, recording, usual, verdicts
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
 from suites.matrix import Cell
@@ -104,6 +104,7 @@ class Run:
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
+        self._near_limits()
         self._lanes()
         self.progress.remaining = self.remaining
         self._answers: dict[Question, tuple[Verdict, float]] = {}
@@ -149,6 +150,13 @@ class Run:
             f"--target {name}: {probed['missing']}. Usable here: {', '.join(sorted(usable))}.{hint}"
         )
 
+    def _near_limits(self) -> None:
+        """A cell at its limit cannot be decided: named, and no ground to release on."""
+        near = usual.near_limits(self)
+        if near and self.settings.gate == "release":
+            raise pytest.UsageError("\n".join(["--gate release: limits to move first", *near]))
+        self.engine.notices += near
+
     def _lanes(self) -> None:
         batches: dict[Cell, list[int]] = {}
         for cell, gate, batch in self.selected.values():
@@ -159,9 +167,8 @@ class Run:
             for batch in sorted(sizes):
                 limit = self.limit(cell, "speed", batch)
                 bound = limit.bound if isinstance(limit, Limit) else None
-                tracks[batch] = self.rounds.track(
-                    batch, bound, reported=batch not in self.settings.gated
-                )
+                reported = bound is None and batch not in self.settings.gated
+                tracks[batch] = self.rounds.track(batch, bound, reported=reported)
             self.rounds.add(cell, tracks)
         self.rounds.add_controls()
 
@@ -169,11 +176,14 @@ class Run:
 
     def limit(self, cell: Cell, gate: str, batch: int | None) -> Limit | NoExpectation:
         """What the policy holds this gate to here."""
-        if batch is not None and batch not in self.settings.gated:
+        limit = self.policy.limit(cell.facts, gate, batch, self.capabilities[cell.target])
+        # A line that names a batch size gates it, whether or not --batch asks for it.
+        named = isinstance(limit, Limit) and "batch" in limit.keys
+        if batch is not None and batch not in self.settings.gated and not named:
             return NoExpectation(
                 f"batch {batch} is reported, not gated (--batch {batch} gates it)", "default"
             )
-        return self.policy.limit(cell.facts, gate, batch, self.capabilities[cell.target])
+        return limit
 
     def ask(self, cell: Cell, gate: str, batch: int | None) -> Verdict:
         """The verdict of one gate: measured now, or with what was measured before."""
@@ -247,6 +257,7 @@ class Run:
         missing = set(self.selected) - set(self.records)
         interrupted = recording.interruption(exitstatus, len(missing), self.settings.gate)
         self.save(complete=interrupted is None, interrupted=interrupted)
+        self._remember_speeds()
         if self.settings.export:
             exporting.export(self)
         recording.render(self)
@@ -257,6 +268,28 @@ class Run:
         if self.settings.gate == "release" and self.header["contaminated"] and exitstatus == 0:
             return int(pytest.ExitCode.TESTS_FAILED)
         return exitstatus
+
+    def _remember_speeds(self) -> None:
+        known = usual.Usual(self.settings.cache / usual.FILE)
+        for record in self.records.values():
+            known.add(record)
+        known.save()
+
+    def idle_waivers(self) -> list[str]:
+        """Waivers that hide nothing any more; left in the policy they hide the next failure."""
+        lines = [
+            f"{found['evidence']['waiver']['source']}: the waiver for {found['id']} "
+            f"{found['gate']} is no longer needed; remove it"
+            for found in self.records.values()
+            if found["evidence"].get("waiver", {}).get("unneeded")
+        ]
+        everything = matrix.cells(self.catalog, matrix="full", targets=["*"])
+        facts = [cell.facts for cell in {*everything, *self.cells}]
+        unmatched = self.policy.unmatched_waivers(facts, self.settings.batches)
+        return lines + [
+            f"{waiver.source}: the {waiver.gate} waiver covers no cell that there is"
+            for waiver in unmatched
+        ]
 
     def close(self) -> None:
         self.progress.close()

@@ -71,6 +71,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line("pytest-benchmark was disabled: its export holds no samples")
     for notice in run.engine.notices if run.begun else []:
         reporter.write_line(notice, yellow=True)
+    for notice in run.idle_waivers():
+        reporter.write_line(notice, yellow=True)
     if run.header["aa_warning"]:
         reporter.write_line(run.header["aa_warning"], yellow=True)
     if run.header["contaminated"]:

@@ -1,0 +1,114 @@
+"""What each gated speed usually is here, to say which limits sit too near to be decided."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from gauge.policy import Limit
+from gauge.sequential import too_near
+
+if TYPE_CHECKING:
+    from suites.run import Run
+
+FILE = "usual_speed.json"
+KEPT = 5
+
+
+class Usual:
+    """The last few speedups and their σ of each cell and batch size, in a small JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: dict[str, list[list[float]]] = {}
+        try:
+            data = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return  # a first run, or a damaged file: measured again
+        if isinstance(data, dict):
+            self.seen = {key: kept for key, row in data.items() if (kept := _pairs(row))}
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take a speed verdict that was decided or came close; others say nothing of the usual."""
+        sigma = record["evidence"].get("sigma")
+        if record["gate"] != "speed" or record["limit"] is None or record["value"] is None:
+            return
+        if sigma is not None and record["value"] > 0:
+            key = _key(record["id"], record["batch"])
+            pair = [round(record["value"], 5), round(sigma, 6)]
+            self.seen[key] = [*self.seen.get(key, []), pair][-KEPT:]
+
+    def of(self, cell: str, batch: int) -> tuple[float, float] | None:
+        """Median speedup and σ of the last runs, or None."""
+        row = self.seen.get(_key(cell, batch))
+        if not row:
+            return None
+        return median(value for value, _ in row), median(sigma for _, sigma in row)
+
+    def save(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(self.seen))
+        os.replace(temporary, self.path)
+
+
+def _key(cell: str, batch: int | None) -> str:
+    return f"{cell}-b{batch}"
+
+
+def _pairs(row: Any) -> list[list[float]]:
+    """The usable pairs of one row of the file."""
+    if not isinstance(row, list):
+        return []
+    return [
+        pair
+        for pair in row
+        if isinstance(pair, list)
+        and len(pair) == 2
+        and all(isinstance(number, float | int) and math.isfinite(number) for number in pair)
+        and pair[0] > 0
+    ]
+
+
+def near_limits(run: Run) -> list[str]:
+    """Speed limits of this run that are nearer than max(3 %, 2.5 σ) to what the cell usually is.
+
+    A limit above the usual value is left to its gate, which fails; one with `near` says why it
+    may be so near.
+    """
+    usual = Usual(run.settings.cache / FILE)
+    return list(_near(run, usual))
+
+
+def _near(run: Run, usual: Usual) -> Iterator[str]:
+    for cell, batch in _timed(run):
+        limit = run.limit(cell, "speed", batch)
+        found = usual.of(cell.id, batch)
+        if not isinstance(limit, Limit) or limit.near or found is None:
+            continue
+        value, sigma = found
+        if value >= limit.bound and too_near(limit.bound, value, sigma):
+            yield (
+                f"{limit.source}: speed >= {limit.bound:g} is too near to decide: "
+                f"{cell.id} at batch {batch} usually reaches {value:.3g} (σ {100 * sigma:.1f} %); "
+                f"keep at most {value / distance(sigma):.3g}, or say in the line why: "
+                'near = "…"'
+            )
+
+
+def distance(sigma: float) -> float:
+    """The factor that a limit must stay below the usual value: max(3 %, 2.5 σ)."""
+    return math.exp(max(-math.log1p(-0.03), 2.5 * sigma))
+
+
+def _timed(run: Run) -> Iterable[tuple[Any, int]]:
+    return [
+        (cell, batch)
+        for cell, gate, batch in run.selected.values()
+        if gate == "speed" and batch is not None
+    ]

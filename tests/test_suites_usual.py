@@ -1,0 +1,144 @@
+"""Limits that sit too near a cell's usual speed, limits that name a batch size, idle waivers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from running import Ran, suites
+
+from gauge.sequential import too_near
+from suites.usual import FILE, Usual, distance
+
+CELL = "digits_mlp-onnxruntime-cpu"
+ASKED = ("--model=digits_mlp", "--technique=onnxruntime", "--effort=quick")
+
+
+def record(value: float | None, sigma: float | None = 0.01) -> dict:
+    return {
+        "id": CELL,
+        "gate": "speed",
+        "batch": 1,
+        "value": value,
+        "limit": {"min": 1.2},
+        "evidence": {"sigma": sigma},
+    }
+
+
+def test_the_usual_value_is_the_median_of_the_last_runs(tmp_path):
+    usual = Usual(tmp_path / FILE)
+    for value in (9.0, 1.1, 1.2, 1.3, 1.4, 1.5):
+        usual.add(record(value))
+    usual.save()
+    assert Usual(tmp_path / FILE).of(CELL, 1) == (1.3, 0.01)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        record(None),
+        record(1.3, None),
+        {**record(1.3), "limit": None},
+        {**record(1.3), "gate": "size"},
+    ],
+)
+def test_a_verdict_without_a_decided_speed_is_not_the_usual(tmp_path, kept):
+    usual = Usual(tmp_path / FILE)
+    usual.add(kept)
+    assert usual.of(CELL, 1) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", f'{{"{CELL}-b1": [[NaN, 0.1], ["1", 2], [0, 0.1], 3]}}', '{"a": 1}']
+)
+def test_a_damaged_file_counts_as_none(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    assert Usual(tmp_path / FILE).of(CELL, 1) is None
+
+
+@given(st.floats(0.05, 50), st.floats(0, 0.5))
+def test_what_is_advised_is_no_longer_too_near(value, sigma):
+    advised = value / distance(sigma)
+    assert not too_near(advised * (1 - 1e-9), value, sigma)
+    assert too_near(advised * (1 + 1e-9), value, sigma)
+    assert math.isfinite(advised)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(tmp_path: Path, cache: Path, policy: str, *words: str) -> Ran:
+    file = tmp_path / "policy.toml"
+    file.write_text(policy)
+    return suites(tmp_path / "out", cache, "--policy", str(file), *ASKED, *words)
+
+
+NEAR = '[[limit]]\ngate = "speed"\nmin = 1.99\nreason = "r"\n'
+
+
+@pytest.mark.parametrize("usually", [2.0, 2.04])
+def test_a_near_limit_is_listed_by_the_plan_and_refused_by_a_release(tmp_path, cache, usually):
+    (cache / FILE).write_text(json.dumps({f"{CELL}-b1": [[usually, 0.01]]}))
+    planned = run(tmp_path, cache, NEAR, "--plan")
+    told = f"policy.toml:1: speed >= 1.99 is too near to decide: {CELL} at batch 1"
+    assert planned.code == 0
+    assert told in planned.output
+    released = run(tmp_path, cache, NEAR, "--gate=release")
+    assert released.code == 4
+    assert told in released.output
+    assert f"keep at most {usually / math.exp(-math.log1p(-0.03)):.3g}" in released.output
+
+
+def test_a_reason_or_a_usual_value_on_the_other_side_lets_a_release_run(tmp_path, cache):
+    (cache / FILE).write_text(json.dumps({f"{CELL}-b1": [[2.0, 0.01]]}))
+    said = NEAR + 'near = "the product needs exactly this"\n'
+    assert run(tmp_path, cache, said, "--gate=release", "-k", "size").code == 0
+    assert "too near" not in run(tmp_path, cache, said, "--plan").output
+    (cache / FILE).write_text(json.dumps({f"{CELL}-b1": [[1.5, 0.01]]}))
+    assert "too near" not in run(tmp_path, cache, NEAR, "--plan").output
+
+
+def test_a_run_remembers_its_speeds_and_gates_the_batch_that_a_limit_names(tmp_path, cache):
+    (cache / FILE).unlink(missing_ok=True)
+    named = '[[limit]]\ngate = "speed"\nbatch = 32\nmin = 1e-3\nreason = "r"\n'
+    ran = run(tmp_path, cache, named, "-k", "speed")
+    assert ran.verdicts(CELL)["speed-b32"]["status"] == "PASS", ran.output
+    assert ran.verdicts(CELL)["speed-b32"]["limit"]["source"] == "policy.toml:1"
+    assert Usual(cache / FILE).of(CELL, 32) is not None
+
+
+WAIVERS = """
+[[waiver]]
+gate = "size"
+technique = "onnxruntime"
+reason = "r"
+issue = 1
+owner = "release"
+expires = 2027-01-31
+floor = 1.5
+
+[[waiver]]
+gate = "speed"
+model = "digits_mlp"
+family = "runtime"
+target = "cpu"
+batch = 77
+reason = "r"
+issue = 1
+owner = "release"
+expires = 2027-01-31
+floor = 0.5
+"""
+
+
+def test_waivers_that_hide_nothing_are_named(tmp_path, cache):
+    ran = run(tmp_path, cache, WAIVERS, "-k", "size")
+    assert ran.code == 0
+    assert f"policy.toml:2: the waiver for {CELL} size is no longer needed" in ran.output
+    assert "policy.toml:11: the speed waiver covers no cell" in ran.output
