@@ -99,6 +99,8 @@ class Technique:
     variants: parameter sets; all name the same parameters in the same order, the first is the
         default, and a value given in an id (`name:0.7`) is read as the type of the first's.
     lossless: True where the result computes what FP32 computes, up to rounding.
+    standard: globs of the models that the standard matrix meets with the first variant; None is
+        every model, () is none.
     """
 
     name: ClassVar[str] = ""
@@ -107,6 +109,7 @@ class Technique:
     claims: ClassVar[tuple[str, ...]] = ()
     variants: ClassVar[tuple[dict[str, Any], ...]] = ()
     lossless: ClassVar[bool] = False
+    standard: ClassVar[tuple[str, ...] | None] = None
 
     def refuses(self, model: Model, target: Device) -> str | None:
         """A sentence saying why not, shown as it is, or None. Runs in a worker."""

@@ -5,16 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from gauge.evidence.base import WEIGHTY, Finding, Subject, claim, no_module
-from gauge.evidence.onnx_graph import INTEGER_OPERATORS, executed_operators
+from gauge.evidence.runtimes import inspector
 
 # Operators of torch that compute in integers. `quantize_per_tensor` alone computes nothing.
 _INTEGER = ("linear", "conv", "lstm", "gru", "rnn", "matmul", "bmm", "mm", "add", "mul", "cat")
-
-# Operators of onnxruntime that hold weights and compute in floating point, fused ones included.
-_FLOATING = frozenset(
-    "Conv ConvTranspose FusedConv NhwcFusedConv Gemm FusedGemm MatMul FusedMatMul "
-    "Attention MultiHeadAttention LSTM GRU RNN".split()
-)
 
 
 def _integer_operator(name: str) -> bool:
@@ -38,8 +32,10 @@ def _quantized_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
 @claim("integer_kernels")
 def integer_kernels(subject: Subject) -> Finding:
     """Integer operators that really ran, and the share of the layers that were converted."""
-    if getattr(subject.candidate, "session", None) is not None:
-        return _in_graph(subject)
+    looks = inspector(subject)
+    if looks is not None:
+        shared: Finding = looks.integer_share(subject)
+        return shared
     if subject.module is None:
         return no_module("integer kernels")
     eligible = {
@@ -64,18 +60,3 @@ def integer_kernels(subject: Subject) -> Finding:
 
 def _inside(name: str, outer: str) -> bool:
     return name == outer or name.startswith(f"{outer}.")
-
-
-def _in_graph(subject: Subject) -> Finding:
-    operators = executed_operators(subject)
-    ran = {name: n for name, n in operators.items() if name in INTEGER_OPERATORS}
-    left = {n: operators.get(n, 0) for n in ("QuantizeLinear", "DequantizeLinear")}
-    floating = sum(operators.get(name, 0) for name in _FLOATING)
-    of = sum(ran.values()) + floating
-    text = f"{sum(ran.values())} of {of} weighty operators in integers"
-    numbers = {"kernels": ran, "floating": floating, "unlowered": left}
-    if not ran:
-        return Finding(False, f"not applied: {text}", numbers)
-    return Finding(
-        True, f"{text} ({', '.join(f'{n} {k}' for k, n in sorted(ran.items()))})", numbers
-    )

@@ -10,11 +10,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from gauge.evidence.base import Finding, Subject, claim
+from gauge.evidence.base import Finding, Subject
 
 INTEGER_OPERATORS = frozenset(
     "QLinearConv QLinearMatMul QGemm MatMulInteger ConvInteger MatMulIntegerToFloat "
     "DynamicQuantizeMatMul DynamicQuantizeLSTM QAttention MatMulNBits ConvIntegerToFloat".split()
+)
+# Operators that hold weights and compute in floating point, fused ones included.
+_FLOATING = frozenset(
+    "Conv ConvTranspose FusedConv NhwcFusedConv Gemm FusedGemm MatMul FusedMatMul "
+    "Attention MultiHeadAttention LSTM GRU RNN".split()
 )
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 LEAST_WEIGHTS = 64
@@ -90,17 +95,29 @@ def weight_arrays(subject: Subject) -> dict[str, NDArray[Any]] | None:
     return found
 
 
-@claim("runtime")
 def runtime(subject: Subject) -> Finding:
     """An onnxruntime session on the provider that the target asks for."""
-    session = getattr(subject.candidate, "session", None)
-    if session is None:
-        return Finding(False, "the artifact has no onnxruntime session")
     wanted = PROVIDERS.get(subject.target.device, "")
-    used = session.get_providers()
+    used = subject.candidate.session.get_providers()
     if not used or used[0] != wanted:
         text = f"asked for {wanted}, runs on {', '.join(used) or 'nothing'}"
         return Finding(False, text, {"providers": used})
     operators = executed_operators(subject)
     numbers = {"providers": used, "operators": dict(operators)}
     return Finding(True, f"{sum(operators.values())} operators on {wanted}", numbers)
+
+
+def integer_share(subject: Subject) -> Finding:
+    """How many of the operators that hold weights compute in integers."""
+    operators = executed_operators(subject)
+    ran = {name: n for name, n in operators.items() if name in INTEGER_OPERATORS}
+    left = {n: operators.get(n, 0) for n in ("QuantizeLinear", "DequantizeLinear")}
+    floating = sum(operators.get(name, 0) for name in _FLOATING)
+    of = sum(ran.values()) + floating
+    text = f"{sum(ran.values())} of {of} weighty operators in integers"
+    numbers = {"kernels": ran, "floating": floating, "unlowered": left}
+    if not ran:
+        return Finding(False, f"not applied: {text}", numbers)
+    return Finding(
+        True, f"{text} ({', '.join(f'{n} {k}' for k, n in sorted(ran.items()))})", numbers
+    )
