@@ -61,7 +61,13 @@ FOLDERS = {"model": "zoo", "technique": "optimizers", "target": "gauge/targets"}
 DECORATORS = {"zoo": "model", "optimizers": "technique", "targets": "target"}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "model": {"variants": (), "evaluation_samples": None},
-    "technique": {"changes": "numerics", "variants": (), "claims": (), "lossless": False},
+    "technique": {
+        "changes": "numerics",
+        "variants": (),
+        "claims": (),
+        "lossless": False,
+        "standard": None,
+    },
     "target": {
         "device": "cpu",
         "dtype": "float32",
@@ -208,6 +214,12 @@ def _check_technique(where: str, name: str, attributes: Mapping[str, Any]) -> No
             f"{where}: technique {name!r} has changes = {changes!r}; "
             f"expected one of {', '.join(map(repr, CLASS_OF))}"
         )
+    standard = attributes["standard"]
+    if standard is not None and not _words(standard):
+        raise CatalogError(
+            f"{where}: technique {name!r} has standard = {standard!r}; expected a tuple of globs "
+            'of model names, such as ("resnet18", "vit"), or None for every model'
+        )
     variants = attributes["variants"]
     if not isinstance(variants, tuple) or not all(isinstance(one, dict) for one in variants):
         raise CatalogError(
@@ -219,6 +231,10 @@ def _check_technique(where: str, name: str, attributes: Mapping[str, Any]) -> No
             f"{where}: the variants of technique {name!r} name different parameters; "
             "write the same ones, in the same order, in each"
         )
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
 
 
 def _ancestry(

@@ -13,6 +13,7 @@ from gauge.names import is_glob, names_match
 from gauge.policy import CellFacts
 from suites import naming
 from suites.catalog import CLASS_OF, Catalog
+from suites.combinations import PIPELINES
 from suites.naming import Stage
 
 
@@ -55,14 +56,13 @@ def cells(
     chosen_models = _models(catalog, models, matrix)
     declared = _declared(catalog, matrix if not techniques else "full")
     chosen_techniques = _techniques(catalog, declared, techniques)
-    named = bool(models or techniques)
+    everything = bool(models or techniques) or matrix == "full"
     found = []
     for target in chosen_targets:
         holds = catalog.targets[target].attributes["standard"]
         for model in chosen_models:
             for technique in chosen_techniques:
-                everything = named or matrix == "full" or holds is None
-                if everything or _held(model, technique, holds):
+                if everything or _standard(catalog, model, technique, holds):
                     found.append(_cell(catalog, model, technique, target))
     return found
 
@@ -73,7 +73,7 @@ def _cell(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
     families = [one.attributes["family"] for one in definitions]
     return Cell(
         model=model,
-        technique=naming.format_pipeline(stages),
+        technique=naming.format_pipeline(stages, catalog.variants()),
         target=target,
         stages=stages,
         cls=max(CLASS_OF[one.attributes["changes"]] for one in definitions),
@@ -83,10 +83,24 @@ def _cell(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
     )
 
 
-def _held(model: str, technique: str, patterns: Iterable[str]) -> bool:
-    """Whether one of a target's `model-technique` patterns covers the pair."""
-    pairs = [pattern.split("-", 1) for pattern in patterns]
-    return any(names_match(left, model) and names_match(right, technique) for left, right in pairs)
+def _standard(catalog: Catalog, model: str, technique: str, holds: Iterable[str] | None) -> bool:
+    """Whether the standard matrix has this pair.
+
+    holds: the target's own `model-technique` patterns, or None: then the technique says which
+        models. A model from a plug-in, which no technique can know, meets them all.
+    """
+    if holds is not None:
+        pairs = [pattern.split("-", 1) for pattern in holds]
+        return any(
+            names_match(left, model) and names_match(right, technique) for left, right in pairs
+        )
+    if catalog.models[model].plugin:
+        return True
+    if technique in PIPELINES:
+        globs: Iterable[str] | None = PIPELINES[technique]
+    else:
+        globs = catalog.techniques[technique.partition(":")[0]].attributes["standard"]
+    return globs is None or any(names_match(glob, model) for glob in globs)
 
 
 def _declared(catalog: Catalog, matrix: str) -> list[str]:
@@ -94,8 +108,8 @@ def _declared(catalog: Catalog, matrix: str) -> list[str]:
     for name, definition in sorted(catalog.techniques.items()):
         variants: tuple[dict[str, Any], ...] = definition.attributes["variants"] or ({},)
         for params in variants if matrix == "full" else variants[:1]:
-            names.append(naming.format_stage(name, params))
-    return names
+            names.append(naming.format_stage(name, params, variants))
+    return names + list(PIPELINES)
 
 
 def _models(catalog: Catalog, patterns: list[str], matrix: str) -> list[str]:
@@ -132,7 +146,8 @@ def _techniques(catalog: Catalog, declared: list[str], patterns: list[str]) -> l
 def _undeclared(catalog: Catalog, text: str) -> str:
     """A pipeline or parameter value that no file declares; legal as long as it parses."""
     try:
-        return naming.format_pipeline(naming.parse(text, catalog.variants()))
+        variants = catalog.variants()
+        return naming.format_pipeline(naming.parse(text, variants), variants)
     except ValueError as error:
         raise pytest.UsageError(f"--technique: {error}") from error
 

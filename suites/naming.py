@@ -70,12 +70,25 @@ def _read(text: str, kind: type, where: str) -> Any:
     return value
 
 
-def format_stage(technique: str, params: Mapping[str, Any]) -> str:
-    """The canonical name of one stage, every parameter written out: `prune_channels:0.5`.
+def format_stage(
+    technique: str, params: Mapping[str, Any], declared: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """The canonical name of one stage: `prune_channels:0.5`.
+
+    declared: the technique's parameter sets. Words (not numbers) at the end that equal the
+        default are left out, so that `static_int8` is not called `static_int8:minmax`.
 
     Raises ValueError for a value that no name can hold.
     """
-    return ":".join([technique, *(_write(key, value) for key, value in params.items())])
+    given = list(params.items())
+    defaults = next(iter(declared), {})
+    while given and _default_word(defaults, *given[-1]):
+        given.pop()
+    return ":".join([technique, *(_write(key, value) for key, value in given)])
+
+
+def _default_word(defaults: Mapping[str, Any], key: str, value: Any) -> bool:
+    return key in defaults and isinstance(value, str | bool) and value == defaults[key]
 
 
 def _write(key: str, value: Any) -> str:
@@ -92,6 +105,12 @@ def _write(key: str, value: Any) -> str:
     return text
 
 
-def format_pipeline(stages: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+def format_pipeline(
+    stages: Iterable[tuple[str, Mapping[str, Any]]],
+    variants: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> str:
     """The canonical name of a pipeline; `parse` gives the same stages back."""
-    return "+".join(format_stage(technique, params) for technique, params in stages)
+    known = variants or {}
+    return "+".join(
+        format_stage(technique, params, known.get(technique, ())) for technique, params in stages
+    )

@@ -32,7 +32,7 @@ def cells(catalog, targets):
         attributes = catalog.techniques[technique].attributes
         cls = catalogs.CLASS_OF[attributes["changes"]]
         for params in attributes["variants"] or ({},):
-            name = format_stage(technique, params)
+            name = format_stage(technique, params, attributes["variants"])
             yield CellFacts(model, name, attributes["family"], cls, target)
 
 

@@ -35,6 +35,20 @@ def test_parameters_left_out_are_the_first_variants():
     assert naming.format_stage(*stage) == "low_rank:4:1:true:svd"
 
 
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("low_rank:4:1:true:svd", "low_rank:4:1"),
+        ("low_rank:4:1:false:svd", "low_rank:4:1:false"),
+        ("low_rank:4:1:true:qr", "low_rank:4:1:true:qr"),
+        ("prune_channels:0.5", "prune_channels:0.5"),
+    ],
+)
+def test_words_at_the_end_that_are_the_default_are_left_out(name, short):
+    assert naming.format_pipeline(naming.parse(name, VARIANTS), VARIANTS) == short
+    assert naming.parse(short, VARIANTS) == naming.parse(name, VARIANTS)
+
+
 def test_declared_variants_are_not_changed_by_parsing():
     naming.parse("prune_channels:0.7", VARIANTS)
     assert VARIANTS["prune_channels"][0] == {"amount": 0.5}
@@ -95,10 +109,11 @@ _STAGES = st.one_of(
 
 @given(stages=st.lists(_STAGES, min_size=1, max_size=3))
 def test_any_pipeline_survives_being_written_and_read(stages):
-    text = naming.format_pipeline(stages)
+    for declared in (None, VARIANTS):
+        text = naming.format_pipeline(stages, declared)
 
-    assert naming.parse(text, VARIANTS) == stages
-    assert naming.format_pipeline(naming.parse(text, VARIANTS)) == text
+        assert naming.parse(text, VARIANTS) == stages
+        assert naming.format_pipeline(naming.parse(text, VARIANTS), declared) == text
 
 
 def test_naming_needs_no_torch():

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suites import catalog, matrix, options, privacy, sources
+from suites import catalog, matrix, naming, options, privacy, sources
+from suites.combinations import PIPELINES
 from suites.durations import Durations, spoken
 from suites.journal import Journal
 
@@ -123,6 +124,33 @@ def test_the_standard_matrix_has_every_model_and_technique_in_a_fixed_order():
     assert len(ids) == len(set(ids))
     cells = matrix.cells(CATALOG, matrix="standard", targets=["cpu"])
     assert {cell.technique.partition(":")[0] for cell in cells} == set(CATALOG.techniques)
+
+
+def test_a_technique_says_which_models_the_standard_matrix_meets(tmp_path):
+    for name, standard in (("few", '("vit", "l*m")'), ("no", "()"), ("every", "None")):
+        (tmp_path / f"{name}.py").write_text(
+            "import optimizers\n@optimizers.register\nclass T(optimizers.Technique):\n"
+            f"    name = {name!r}\n    family = 'x'\n    standard = {standard}\n"
+            "    def apply(self, module, context): ...\n"
+        )
+    (tmp_path / "model.py").write_text(
+        "import zoo\n@zoo.register\nclass M(zoo.Model):\n    name = 'mine'\n"
+        "    def build(self): ...\n    def split(self, name): ...\n"
+    )
+    known = catalog.read(sorted(tmp_path.glob("*.py")))
+    cells = matrix.cells(known, matrix="standard", targets=["cpu"])
+    met = {name: [one.model for one in cells if one.technique == name] for name in known.techniques}
+    assert met["few"] == ["lstm", "mine", "vit"]
+    assert met["no"] == ["mine"]
+    assert met["every"] == list(dict.fromkeys(one.model for one in cells))
+    named = matrix.cells(known, matrix="standard", targets=["cpu"], models=["resnet18"])
+    assert {"few", "no", "every"} <= {one.technique for one in named}
+
+
+def test_the_declared_pipelines_are_written_as_ids_are():
+    known = CATALOG.variants()
+    for name in PIPELINES:
+        assert naming.format_pipeline(naming.parse(name, known), known) == name
 
 
 def test_half_precision_on_the_cpu_is_two_cells_of_the_standard_matrix():
