@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -35,15 +35,19 @@ def claims(stages: Stages, target: Device) -> tuple[str, ...]:
 
 
 def apply(
-    stages: Stages, module: nn.Module, context: Context
+    stages: Stages,
+    module: nn.Module,
+    context: Context,
+    before: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Optimized, list[dict[str, Any]]]:
     """Apply every stage to `module`, which is FP32, on the CPU and the caller's own copy.
 
     context: its params and notes are replaced for every stage; a stage gets a folder of its own
-        inside its workdir.
+        inside its workdir. before: records of the stages that `module` has been through already.
 
     Returns the result, in eval mode and placed on the target where it is eager, and a record
-    {technique, params, seconds, notes} of each stage. No stage gives the baseline itself.
+    {technique, params, seconds, notes} of each stage, those before included. No
+    stage gives the baseline itself.
     Raises Refused where a stage refuses (all are asked before the first is applied), and where
     the result has no kernels in the target's number format.
     """
@@ -53,7 +57,7 @@ def apply(
         raise Refused(reason)
     module.eval()
     optimized: Optimized = EagerModule(module)
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = [dict(record) for record in before]
     for index, (name, params) in enumerate(parsed):
         if optimized.module is None:
             raise Refused(

@@ -6,6 +6,7 @@ is not as expected is left out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from reports import formats, names
@@ -13,6 +14,11 @@ from reports.cells import Cell
 from reports.records import Record
 
 Detail = tuple[str, list[str]]
+_AFTER: dict[str, Callable[[float | None], str]] = {
+    "score": formats.PERCENT,
+    "bytes": formats.size,
+    "speedup": formats.FACTOR,
+}
 
 
 def details(cell: Cell) -> list[Detail]:
@@ -21,6 +27,7 @@ def details(cell: Cell) -> list[Detail]:
     found = [
         ("Evidence", _claims(evidence)),
         ("Stages", _stages(evidence)),
+        ("Stage by stage", _ablation(cell)),
         ("Kernels", _kernels(evidence)),
         ("Reload", _reload(cell.gate("reload"))),
         ("Accuracy", _accuracy(cell.gate("accuracy"))),
@@ -58,6 +65,26 @@ def _stages(evidence: dict[str, Any]) -> list[str]:
     for stage in map(_mapping, _listing(evidence.get("stages"))):
         parts.append(f"{stage.get('technique')} {formats.seconds(_number(stage.get('seconds')))}")
     return [" → ".join(parts)] if parts else []
+
+
+def _ablation(cell: Cell) -> list[str]:
+    """What each stage of a pipeline adds: score, bytes and speedup after it."""
+    lines = []
+    for gate in ("accuracy", "size", "speed"):
+        found = _mapping(_mapping(_mapping(cell.gate(gate)).get("evidence")).get("ablation"))
+        shown = _AFTER.get(found.get("what", ""))
+        entries = [_mapping(entry) for entry in _listing(found.get("stages"))]
+        if shown is None or not entries:
+            continue
+        parts = [f"FP32 {shown(_number(found.get('start')))}"]
+        parts += [f"{one.get('technique')} {shown(_number(one.get('value')))}" for one in entries]
+        lines.append(f"{found['what']}: " + " → ".join(parts))
+        lines += [
+            f"{one.get('technique')} by itself: {one['reason']}"
+            for one in entries
+            if one.get("reason")
+        ]
+    return lines
 
 
 def _kernels(evidence: dict[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from filelock import FileLock
 from gauge.cache import Cache, DamagedEntry, Entry, digest
 from gauge.isolation import Outcome, Workers
 from gauge.verdict import Status
-from suites import keys
+from suites import keys, matrix
 from suites.catalog import ROOT, Catalog
 from suites.durations import Durations
 from suites.journal import Journal
@@ -86,6 +86,8 @@ class Engine:
         environment["PYTHONPATH"] = f"{ROOT}:{path}" if path else str(ROOT)
         environment["HF_HUB_OFFLINE"] = environment["TRANSFORMERS_OFFLINE"] = "1"
         environment["TOKENIZERS_PARALLELISM"] = "false"
+        # What inductor compiled once is found again by the next process.
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(self.settings.cache / "inductor")
         # cuBLAS is deterministic only with a fixed workspace, set before CUDA starts.
         environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         if self.settings.imagenet:
@@ -249,6 +251,7 @@ class Engine:
         """The cell's saved artifact: optimised now, or from the cache."""
 
         def build(directory: Path) -> dict[str, Any]:
+            start = self._start(cell)
             workdir = tempfile.mkdtemp(prefix="work-", dir=self.cache.root)
             arguments = {
                 **self.arm(cell),
@@ -256,6 +259,8 @@ class Engine:
                 "batches": list(RELOAD_BATCHES),
                 "directory": str(directory),
                 "workdir": workdir,
+                "before": start.meta["stages"] if start else [],
+                "start": str(start.path) if start else None,
             }
             try:
                 return self.job("apply", cell.id, "apply", arguments, keep=False)
@@ -273,6 +278,14 @@ class Engine:
             return self._cached("artifacts", key, build)
 
         return self.once(("artifact", cell), make)
+
+    def _start(self, cell: Cell) -> Entry | None:
+        """What a pipeline's last stage starts from: the artifact of the stages before it.
+
+        All pipelines that begin alike share it, and it is a cell that can be told by itself.
+        """
+        earlier = matrix.prefixes(self.catalog, cell, self.device_of(cell.target))
+        return self.artifact(earlier[-1]) if earlier else None
 
     def examined(self, cell: Cell) -> dict[str, Any]:
         """Reload, evidence, accuracy, fidelity and size of the reloaded artifact."""

@@ -139,7 +139,9 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
         model=world.model, target=world.target, params={}, seed=world.seed, workdir=workdir
     )
     torch.manual_seed(world.seed)
-    optimized, reports = pipeline.apply(stages, world.fp32(), context)
+    before = arguments["before"]
+    module = _continued(world, before) if before else world.fp32()
+    optimized, reports = pipeline.apply(stages[len(before) :], module, context, before)
     directory = Path(arguments["directory"])
     # Before saving: what is measured in memory must be what the artifact was before it was saved.
     shared.write_npz(directory / "in_memory.npz", _in_memory(world, optimized))
@@ -153,6 +155,19 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
         "tolerance_reason": optimized.tolerance_reason,
         "files": artifact.sizes(directory / shared.ARTIFACT),
     }
+
+
+def _continued(world: World, before: list[dict[str, Any]]) -> torch.nn.Module:
+    """The module that the earlier stages of a pipeline left, from their own saved artifact."""
+    folder = Path(world.arguments["start"]) / shared.ARTIFACT
+    started = artifact.load(folder, world.baseline_target)
+    if not isinstance(started, EagerModule):
+        raise optimizers.Refused(
+            f"{world.arguments['stages'][len(before)][0]} needs an eager module, and "
+            f"{before[-1]['technique']} leaves none: it can only be the last stage"
+        )
+    torch.manual_seed(world.seed)
+    return started.module.to("cpu")
 
 
 def _in_memory(world: World, optimized: optimizers.Optimized) -> dict[str, np.ndarray]:

@@ -67,6 +67,18 @@ def cells(
     return found
 
 
+def prefixes(catalog: Catalog, cell: Cell, target: str) -> list[Cell]:
+    """The cells that a pipeline's stages pass through, shortest first, itself left out.
+
+    target: the FP32 target of the same device, where stages before the last work.
+    """
+    names = [
+        naming.format_pipeline(cell.stages[:end], catalog.variants())
+        for end in range(1, len(cell.stages))
+    ]
+    return [_cell(catalog, cell.model, name, target) for name in names]
+
+
 def _cell(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
     stages = tuple(naming.parse(technique, catalog.variants()))
     definitions = [catalog.techniques[stage.technique] for stage in stages]

@@ -13,8 +13,8 @@ from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.verdict import Verdict
 from reports import records as record_files
+from suites import ablation, exporting, matrix, options, recording, usual, verdicts
 from suites import catalog as catalogs
-from suites import exporting, matrix, options, recording, usual, verdicts
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
 from suites.matrix import Cell
@@ -170,7 +170,20 @@ class Run:
                 reported = bound is None and batch not in self.settings.gated
                 tracks[batch] = self.rounds.track(batch, bound, reported=reported)
             self.rounds.add(cell, tracks)
+        self._ablation_lanes(list(batches))
         self.rounds.add_controls()
+
+    def _ablation_lanes(self, cells: list[Cell]) -> None:
+        """Times for what pipelines pass through, where the run does not time them anyway."""
+        batch = self.settings.batches[0]
+        for cell in cells:
+            for one in ablation.prefixes(self, cell):
+                lane = self.rounds.lanes.get((one.id, False))
+                if lane is None:
+                    track = self.rounds.track(batch, None, reported=True)
+                    self.rounds.add(one, {batch: track})
+                elif batch not in lane.tracks:
+                    lane.tracks[batch] = self.rounds.track(batch, None, reported=True)
 
     # Questions
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.verdict import Status, Verdict
+from suites import ablation
 from suites.engine import Stopped
 from suites.matrix import Cell
 
@@ -42,9 +43,25 @@ def _examined(run: Run, cell: Cell, part: str) -> dict[str, Any]:
 
 def _evidence(run: Run, cell: Cell, batch: None) -> Verdict:
     built = run.engine.artifact(cell)
-    verdict = judges.judge_evidence(_examined(run, cell, "evidence")["claims"])
+    verdict = judges.judge_evidence(_claims(run, cell))
     extra = {"lossless": cell.lossless, "stages": built.meta["stages"]}
     return dataclasses.replace(verdict, evidence={**verdict.evidence, **extra})
+
+
+def _claims(run: Run, cell: Cell) -> dict[str, Any]:
+    """Each claim's finding; where a last stage hides what an earlier one did, from before it."""
+    found = dict(_examined(run, cell, "evidence")["claims"])
+    hidden = [name for name, one in found.items() if one["numbers"].get("opaque")]
+    if not hidden:
+        return found
+    for earlier in reversed(ablation.prefixes(run, cell)):
+        before = _examined(run, earlier, "evidence")["claims"]
+        for name in [one for one in hidden if one in before]:
+            if not before[name]["numbers"].get("opaque"):
+                text = f"{before[name]['text']} (in {earlier.technique}, which it was made from)"
+                found[name] = {**before[name], "text": text}
+                hidden.remove(name)
+    return found
 
 
 def _reload(run: Run, cell: Cell, batch: None) -> Verdict:
@@ -58,7 +75,31 @@ def _accuracy(run: Run, cell: Cell, batch: None) -> Verdict:
     # What is recommended keeps the accuracy by the general limit, not by one that a line in the
     # policy loosens for a technique that is known to lose.
     measured["extra"] = {**measured["extra"], "margin": run.policy.general("accuracy")}
-    return judges.judge_accuracy(measured, run.limit(cell, "accuracy", None))
+    verdict = judges.judge_accuracy(measured, run.limit(cell, "accuracy", None))
+    return _by_stage(
+        run, cell, verdict, lambda one: ablation.score(run, one), "score", _score_of(measured)
+    )
+
+
+def _score_of(measured: dict[str, Any]) -> float | None:
+    scores = measured["baseline"]
+    return statistics.fmean(scores) if scores and None not in scores else None
+
+
+def _by_stage(
+    run: Run,
+    cell: Cell,
+    verdict: Verdict,
+    measure: ablation.Measure,
+    what: str,
+    start: float | None,
+) -> Verdict:
+    """The verdict with what every stage of a pipeline adds to it, in its evidence."""
+    if len(cell.stages) < 2:
+        return verdict
+    found = ablation.stages(run, cell, measure, measure(cell))
+    evidence = {**verdict.evidence, "ablation": {"what": what, "start": start, "stages": found}}
+    return ablation.explained(dataclasses.replace(verdict, evidence=evidence), found, start=start)
 
 
 def _fidelity(run: Run, cell: Cell, batch: None) -> Verdict:
@@ -74,7 +115,9 @@ def _size(run: Run, cell: Cell, batch: None) -> Verdict:
         "candidate_bytes": sum(artifact.meta["files"].values()),
         "files": artifact.meta["files"],
     }
-    return judges.judge_size(measured, run.limit(cell, "size", None))
+    verdict = judges.judge_size(measured, run.limit(cell, "size", None))
+    start = float(measured["baseline_bytes"])
+    return _by_stage(run, cell, verdict, lambda one: ablation.size(run, one), "bytes", start)
 
 
 def _memory(run: Run, cell: Cell, batch: int) -> Verdict:
@@ -128,7 +171,11 @@ def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
         verdict = dataclasses.replace(
             verdict, reason=f"{verdict.reason}; {shape}; CPU flags {' '.join(flags) or 'none'}"
         )
-    return verdict
+    if batch != run.settings.batches[0]:
+        return verdict
+    return _by_stage(
+        run, cell, verdict, lambda one: ablation.speed(run, one, batch), "speedup", 1.0
+    )
 
 
 def _ratios(processes: list[dict[str, Any]]) -> list[float]:

@@ -120,5 +120,16 @@ def count(claims: Iterable[str], subject: Subject) -> dict[str, dict[str, Any]]:
 
 
 def no_module(what: str) -> Finding:
-    """The finding where a claim is about modules and the artifact is none."""
-    return Finding(False, f"the artifact is no torch module, so {what} cannot be seen in it")
+    """The finding where a claim is about modules and the artifact is none.
+
+    opaque: what an earlier stage of a pipeline did may still be counted in what that stage saved.
+    """
+    text = f"the artifact is no torch module, so {what} cannot be seen in it"
+    return Finding(False, text, {"opaque": True})
+
+
+def packed(module: nn.Module, what: str) -> Finding | None:
+    """The finding where integer layers, which pack their weights, hide `what`; None elsewhere."""
+    if any(".quantized" in type(layer).__module__ for layer in module.modules()):
+        return Finding(False, f"integer layers pack {what}", {"opaque": True})
+    return None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gauge.evidence.base import WEIGHTY, Finding, Subject, claim, no_module
+from gauge.evidence.base import WEIGHTY, Finding, Subject, claim, no_module, packed
 
 LEAST_ZEROS = 0.05
 LEAST_HALF = 0.9
@@ -26,6 +26,14 @@ def weight_matrices(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield f"{prefix}.{name}" if prefix else name, parameter.detach()
 
 
+def integer_matrices(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The dequantised weights of layers that torch put in place of FP32 ones."""
+    for name, layer in module.named_modules():
+        weight = getattr(layer, "weight", None)
+        if ".quantized" in type(layer).__module__ and callable(weight):
+            yield name, weight().dequantize()
+
+
 def masks(module: nn.Module) -> list[str]:
     """State-dict names that a pruning still in force leaves."""
     return [name for name in module.state_dict() if name.endswith(("_orig", "_mask"))]
@@ -39,9 +47,9 @@ def zeros(subject: Subject) -> Finding:
     left = masks(subject.module)
     if left:
         return Finding(False, f"pruning not finalised: {left[0]} and {len(left) - 1} more")
-    return _zeros(
-        dict(weight_matrices(subject.module)), dict(weight_matrices(subject.baseline)), "layers"
-    )
+    after = {**dict(weight_matrices(subject.module)), **dict(integer_matrices(subject.module))}
+    hidden = None if after else packed(subject.module, "their weights")
+    return hidden or _zeros(after, dict(weight_matrices(subject.baseline)), "layers")
 
 
 def _zeros(after: dict[str, Tensor], before: dict[str, Tensor], what: str) -> Finding:
@@ -98,6 +106,9 @@ def fewer_parameters(subject: Subject) -> Finding:
     """Fewer parameters than the baseline (zeros are parameters all the same)."""
     if subject.module is None:
         return no_module("its parameters")
+    hidden = packed(subject.module, "their parameters")
+    if hidden:
+        return hidden
     before = sum(parameter.numel() for parameter in subject.baseline.parameters())
     after = sum(parameter.numel() for parameter in subject.module.parameters())
     numbers = {"parameters": after, "baseline": before}
@@ -110,6 +121,9 @@ def fewer_macs(subject: Subject) -> Finding:
     """Fewer multiply-accumulates in one call, as torch's FLOP counter sees them."""
     if subject.module is None:
         return no_module("its operations")
+    hidden = packed(subject.module, "their operations")
+    if hidden:
+        return hidden
     before, after = _macs(subject.baseline, subject), _macs(subject.module, subject)
     numbers = {"macs": after, "baseline": before}
     return Finding(0 < after < before, f"{after:,} of {before:,} multiply-accumulates", numbers)
