@@ -1,0 +1,167 @@
+"""Whole channels, neurons, heads and hidden units removed, then trained again (Li et al., 2017)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from optimizers import slim_attention, slim_graph, slim_notes, slim_recurrent
+from optimizers.base import Context, Refused, Technique, register
+from optimizers.eager import EagerModule
+from optimizers.finetune import finetune
+from optimizers.slim_units import Group
+from optimizers.slim_widths import kept
+from optimizers.structure import flatten
+from optimizers.teaching import TaskLoss
+from zoo import Batch, Split
+
+STEPS = 2
+"""Cuts with a training after each: what remains is ranked again when it has adapted."""
+
+EPOCHS = 4.0
+"""Of the training after each cut; the last gets twice as many."""
+
+RATE = 3e-3
+IMPORTANCE = ("magnitude", "taylor")
+BATCH, BATCHES = 50, 8
+"""Samples that Taylor importance averages over: BATCHES of BATCH."""
+
+
+@register
+class PruneChannels(Technique):
+    """`amount`: the share of each group's channels that goes, rounded (optimizers.slim_widths).
+
+    `importance`: "magnitude", the norm of a channel's weights (Li et al., 2017), or "taylor", the
+    first-order change of the loss without it (Molchanov et al., 2019), which needs labels.
+
+    Transformer layers lose heads and feed-forward neurons, recurrent layers hidden units; all
+    other models lose the channels that torch-pruning's dependency graph ties together. Outputs
+    keep their shape. The dense model teaches the pruned one.
+    """
+
+    name = "prune_channels"
+    family = "pruning"
+    changes = "structure"
+    claims = ("fewer_parameters", "fewer_macs")
+    variants = (
+        {"amount": 0.5, "importance": "magnitude"},
+        {"amount": 0.3, "importance": "magnitude"},
+        {"amount": 0.5, "importance": "taylor"},
+    )
+    standard = ("resnet18", "lstm")
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        amount, importance = context.params["amount"], context.params["importance"]
+        if not 0 < amount < 1 or importance not in IMPORTANCE:
+            raise ValueError(
+                f"amount must lie between 0 and 1 and importance be one of {IMPORTANCE}, found "
+                f"{amount}, {importance}"
+            )
+        train = context.train()
+        teacher = copy.deepcopy(module)
+        attention = slim_attention.open_attention(module)
+        before = slim_notes.sizes(module)
+        batch = context.model.example(2)
+        groups = find_groups(module, batch, context)
+        targets = {one.name: kept(one.width, amount) for one in groups}
+        dense = {one.name: one.width for one in groups}
+        told = []
+        for step in range(1, STEPS + 1):
+            scores = _scores(module, groups, importance, train)
+            for one in groups:
+                share = step / STEPS
+                leave = round(dense[one.name] + share * (targets[one.name] - dense[one.name]))
+                cut(module, one, scores[one.name], leave, batch)
+            told.append(
+                finetune(
+                    module,
+                    context,
+                    epochs=EPOCHS * (2 if step == STEPS else 1),
+                    learning_rate=RATE,
+                    teacher=teacher,
+                )
+            )
+        context.notes |= {
+            "attention": attention,
+            "sizes": slim_notes.changed(before, module),
+            "groups": {name: [targets[name], dense[name]] for name in targets},
+            "finetune": told,
+        }
+        return EagerModule(module)
+
+    def rebuild(
+        self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]
+    ) -> nn.Module:
+        slim_attention.put_attention(module, notes["attention"])
+        slim_notes.resize(module, notes["sizes"])
+        return module
+
+
+def find_groups(module: nn.Module, batch: Batch, context: Context) -> list[Group]:
+    """What can be removed together; raises Refused where there is nothing.
+
+    By hand where the layers are known (torch-pruning stumbles over recurrent and attention
+    layers), else with torch-pruning.
+    """
+    found: list[Group] = [
+        *slim_attention.groups(module),
+        *slim_recurrent.groups(module, batch),
+    ]
+    if not found:
+        found = list(slim_graph.groups(module, batch))
+    if not found:
+        raise Refused(
+            f"no channel of {context.model.full_name} can go: each is tied to another layer's "
+            "weights, or its outputs consist of it"
+        )
+    return found
+
+
+def cut(module: nn.Module, group: Group, scores: Tensor, leave: int, batch: Batch) -> None:
+    """Remove a group's worst units until `leave` are left, and check the outputs' shapes.
+
+    Raises RuntimeError naming the group where the module does not run any more, or returns
+    other shapes than before.
+    """
+    before = _shapes(module, batch)
+    count = group.width - leave
+    if count <= 0:
+        return
+    what = f"{count} of {group.width} channels of {group.name}"
+    group.remove(scores.argsort()[:count].sort().values)
+    try:
+        after = _shapes(module, batch)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise RuntimeError(f"without {what} the model does not run: {error}") from error
+    if after != before:
+        raise RuntimeError(f"without {what} the outputs are {after}, not {before}")
+
+
+def _shapes(module: nn.Module, batch: Batch) -> list[tuple[int, ...]]:
+    args, kwargs = batch
+    with torch.no_grad():
+        return [tuple(one.shape) for one in flatten(module(*args, **kwargs))[1]]
+
+
+def _scores(
+    module: nn.Module, groups: list[Group], importance: str, train: Split
+) -> dict[str, Tensor]:
+    """What each unit of each group is worth."""
+    if importance == "magnitude":
+        return {one.name: one.score(importance) for one in groups}
+    if train.labels is None:
+        raise Refused("Taylor importance needs labels: without them no loss changes")
+    loss = TaskLoss(train.labels, None, 1.0, 0.0)
+    total = {one.name: torch.zeros(one.width) for one in groups}
+    for rows in torch.arange(len(train)).split(BATCH)[:BATCHES]:
+        args, kwargs = train.take(rows)
+        module.zero_grad(set_to_none=True)
+        with torch.enable_grad():
+            loss(module(*args, **kwargs), (args, kwargs), rows).backward()
+        for one in groups:
+            total[one.name] += one.score(importance)
+    module.zero_grad(set_to_none=True)
+    return total
