@@ -200,11 +200,19 @@ def control_results(
     """The A/A cells as the run's record holds them, whether they say contaminated, a warning."""
     if not controls:
         return [], False, None
-    judged = control({f"{one['model']}-{one['target']}": one["log_ratios"] for one in controls})
+    # Each worker of pytest-xdist has controls of its own, perhaps of the same model: one cell then.
+    merged: dict[str, dict[str, Any]] = {}
+    for one in controls:
+        kept = merged.setdefault(
+            f"{one['model']}-{one['target']}", {**one, "log_ratios": [], "stopped": None}
+        )
+        kept["log_ratios"] = kept["log_ratios"] + one["log_ratios"]
+        kept["stopped"] = kept["stopped"] or one["stopped"]
+    judged = control({name: one["log_ratios"] for name, one in merged.items()})
     results = []
-    for one, found in zip(controls, judged.cells, strict=True):
+    for found in judged.cells:
         facts = dataclasses.asdict(found)
-        del facts["name"]
+        one = merged[facts.pop("name")]
         about = {"model": one["model"], "target": one["target"], "batch": 1}
         results.append({**about, **facts, "stopped": one["stopped"]})
     return results, judged.contaminated, judged.warning

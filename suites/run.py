@@ -272,7 +272,7 @@ class Run:
         self.save(complete=interrupted is None, interrupted=interrupted)
         self._remember_speeds()
         if self.settings.export:
-            exporting.export(self)
+            self._export()
         recording.render(self)
         measured = [one for one in self.records.values() if recording.measured(one)]
         if not measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -281,6 +281,15 @@ class Run:
         if self.settings.gate == "release" and self.header["contaminated"] and exitstatus == 0:
             return int(pytest.ExitCode.TESTS_FAILED)
         return exitstatus
+
+    def _export(self) -> None:
+        if not self.begun:
+            # The controller of pytest-xdist measured nothing itself; all is in the cache.
+            self.engine = Engine(self.settings, self.catalog, self.progress)
+            measured = {record["id"] for record in self.records.values()}
+            self.asked_cells = [cell for cell in self.cells if cell.id in measured]
+            self.run_id = self.header["run"]
+        exporting.export(self)
 
     def _remember_speeds(self) -> None:
         known = usual.Usual(self.settings.cache / usual.FILE)
