@@ -63,7 +63,7 @@ class PruneChannels(Technique):
         train = context.train()
         teacher = copy.deepcopy(module)
         attention = slim_attention.open_attention(module)
-        before = slim_notes.sizes(module)
+        before, laid = slim_notes.sizes(module), slim_notes.laid_channels_last(module)
         batch = context.model.example(2)
         groups = find_groups(module, batch, context)
         targets = {one.name: kept(one.width, amount) for one in groups}
@@ -75,6 +75,7 @@ class PruneChannels(Technique):
                 share = step / STEPS
                 leave = round(dense[one.name] + share * (targets[one.name] - dense[one.name]))
                 cut(module, one, scores[one.name], leave, batch)
+            slim_notes.lay_channels_last(module, laid)
             told.append(
                 finetune(
                     module,

@@ -57,14 +57,28 @@ def resize(module: nn.Module, notes: Sizes) -> None:
 
 def like(old: Tensor, values: Tensor) -> Tensor:
     """`values` as a parameter where `old` is one, in its memory format."""
-    if old.dim() == 4 and old.is_contiguous(memory_format=torch.channels_last):
-        if not old.is_contiguous():
-            values = values.contiguous(memory_format=torch.channels_last)
-    else:
-        values = values.contiguous()
+    values = values.contiguous(memory_format=_memory_format(old))
     if isinstance(old, nn.Parameter):
         return nn.Parameter(values, requires_grad=old.requires_grad)
     return values
+
+
+def laid_channels_last(module: nn.Module) -> list[str]:
+    """Names of the tensors that lie channels last, and not also row by row."""
+    last = torch.channels_last
+    return [name for name, one in _tensors(module).items() if _memory_format(one) is last]
+
+
+def lay_channels_last(module: nn.Module, names: list[str]) -> None:
+    """Lay the named tensors channels last again: torch-pruning makes new ones row by row."""
+    for name in names:
+        one = _tensors(module)[name]
+        one.data = one.data.contiguous(memory_format=torch.channels_last)
+
+
+def _memory_format(one: Tensor) -> torch.memory_format:
+    last = one.dim() == 4 and one.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not one.is_contiguous() else torch.contiguous_format
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -459,6 +459,10 @@ def test_sizes_survive_ties_and_memory_formats():
     slim["tied"].head.weight = slim["tied"].embedding.weight
     slim["tied"].head.in_features = 8
     slim["first"].stem[0].weight = nn.Parameter(torch.zeros(16, 2, 3, 3))
+    laid = slim_notes.laid_channels_last(module)
+    assert slim_notes.laid_channels_last(slim) == []
+    slim_notes.lay_channels_last(slim, laid)
+    assert slim_notes.laid_channels_last(slim) == laid
     notes = slim_notes.changed(before, slim)
     assert notes["settings"] == {"tied.head.in_features": 8}
     slim_notes.resize(module, json.loads(json.dumps(notes)))
