@@ -64,7 +64,12 @@ def _stages(evidence: dict[str, Any]) -> list[str]:
     parts = []
     for stage in map(_mapping, _listing(evidence.get("stages"))):
         parts.append(f"{stage.get('technique')} {formats.seconds(_number(stage.get('seconds')))}")
-    return [" → ".join(parts)] if parts else []
+    lines = [" → ".join(parts)] if parts else []
+    opened = [_number(evidence.get(name)) for name in ("open_seconds", "first_answer_seconds")]
+    if None not in opened:
+        both = [formats.seconds(one) for one in opened]
+        lines.append(f"opens in {both[0]}, first answer after another {both[1]}")
+    return lines
 
 
 def _ablation(cell: Cell) -> list[str]:

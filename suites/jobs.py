@@ -197,12 +197,26 @@ def examine(arguments: dict[str, Any]) -> dict[str, Any]:
     Each part that raises is told as that part's error, so that one does not hide the others.
     """
     world = World(arguments)
+    began = time.perf_counter()
     candidate = shared.load_candidate(world)
+    opened = time.perf_counter() - began
     return {
+        "start": _part(lambda: _started(world, candidate, opened)),
         "reload": _part(lambda: _reloaded(world, candidate)),
         "evidence": _part(lambda: _evidence(world, candidate)),
         **_split(_part(lambda: _evaluated(world, candidate))),
     }
+
+
+def _started(world: World, candidate: Any, opened: float) -> dict[str, Any]:
+    """Seconds to open the artifact and to its first answer: a compiled one may compile in either.
+
+    Never part of a latency; told by themselves.
+    """
+    batch = candidate.batch or 1
+    began = time.perf_counter()
+    shared.run_example(world, candidate, batch)
+    return {"open_seconds": opened, "first_answer_seconds": time.perf_counter() - began}
 
 
 def _part(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -45,6 +45,9 @@ def _evidence(run: Run, cell: Cell, batch: None) -> Verdict:
     built = run.engine.artifact(cell)
     verdict = judges.judge_evidence(_claims(run, cell))
     extra = {"lossless": cell.lossless, "stages": built.meta["stages"]}
+    started = run.engine.examined(cell)["start"]
+    if "error" not in started:
+        extra |= started
     return dataclasses.replace(verdict, evidence={**verdict.evidence, **extra})
 
 
