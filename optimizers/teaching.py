@@ -28,13 +28,14 @@ def soft_targets(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     return divergence * temperature**2
 
 
-def distance(student: Any, teacher: Any) -> Tensor:
+def distance(student: Any, teacher: list[Tensor]) -> Tensor:
     """Mean squared error as a share of the teacher's variance, averaged over float outputs.
 
+    student: outputs in any structure. teacher: the float tensors of the same structure, in order.
     0 where the outputs are the same, 1 for a constant that is right in the mean. Raises
-    ValueError where they differ in structure or shape.
+    ValueError where they differ in number or shape.
     """
-    ours, theirs = list(_floats(student)), list(_floats(teacher))
+    ours, theirs = list(_floats(student)), teacher
     if not ours or [one.shape for one in ours] != [one.shape for one in theirs]:
         raise ValueError(
             f"outputs of {[tuple(one.shape) for one in ours]} cannot be matched with "
@@ -48,7 +49,7 @@ def distance(student: Any, teacher: Any) -> Tensor:
 
 
 class TaskLoss:
-    """The loss of one batch.
+    """The loss of one batch of a split.
 
     Where there are labels (int64 [n]) and the module returns logits (float [n, classes]), it is
     cross-entropy, mixed with the teacher's soft targets where there is a teacher: `alpha` of
@@ -68,10 +69,11 @@ class TaskLoss:
         self.teacher = teacher
         self.temperature = temperature
         self.alpha = alpha
+        self.said: dict[int, list[Tensor]] = {}
 
     def __call__(self, outputs: Any, batch: Batch, rows: Tensor) -> Tensor:
         """outputs: of the trained module for `batch`, the samples `rows` of the split."""
-        said = self._ask(batch)
+        said = self._ask(batch, rows)
         if self.labels is None or not is_logits(outputs, self.labels):
             if said is None:
                 raise ValueError("without labels and logits, there is only a teacher to match")
@@ -79,15 +81,24 @@ class TaskLoss:
         hard = functional.cross_entropy(outputs, self.labels[rows])
         if said is None:
             return hard
-        soft = soft_targets(outputs, said, self.temperature)
+        soft = soft_targets(outputs, said[0], self.temperature)
         return self.alpha * soft + (1 - self.alpha) * hard
 
-    def _ask(self, batch: Batch) -> Any:
+    def _ask(self, batch: Batch, rows: Tensor) -> list[Tensor] | None:
+        """The teacher's float outputs, asked once a sample: in eval mode it never changes."""
         if self.teacher is None:
             return None
+        samples = rows.tolist()
+        if all(row in self.said for row in samples):
+            each = zip(*(self.said[row] for row in samples), strict=True)
+            return [torch.stack(parts) for parts in each]
         args, kwargs = batch
         with torch.no_grad():
-            return self.teacher(*args, **kwargs)
+            said = list(_floats(self.teacher(*args, **kwargs)))
+        if all(one.dim() and len(one) == len(samples) for one in said):
+            for place, row in enumerate(samples):
+                self.said[row] = [one[place].clone() for one in said]
+        return said
 
 
 def is_logits(outputs: Any, labels: Tensor) -> bool:

@@ -302,3 +302,22 @@ def test_holdout_keeps_groups_together_and_repeats():
 def test_a_part_of_the_training_split_is_trained_on():
     kept, _ = finetune.holdout(blobs(96), 0.5, seed=0)
     assert train(seeded(), split=kept)["steps"] == 12
+
+
+def test_a_teacher_is_asked_once_for_each_sample():
+    asked = []
+
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = seeded(1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            asked.append(len(x))
+            return self.inside(x)
+
+    module, other = seeded(), seeded()
+    train(module, teacher=Counting(), epochs=3)
+    assert sum(asked) == 96
+    train(other, teacher=seeded(1), epochs=3)
+    assert finetune.digest(module) == finetune.digest(other)
