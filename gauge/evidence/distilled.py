@@ -1,0 +1,143 @@
+"""The claim `distilled`: another architecture, that learned from the baseline's own outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gauge.evidence.base import Finding, Subject, claim
+from gauge.outputs import flatten, fresh, map_tensors
+
+FARTHEST = 0.5
+"""Largest divergence from the teacher, as a share of what knowing nothing of it gives."""
+
+TEMPERATURE = 4.0
+"""Where the artifact does not tell at which one the student was taught."""
+
+
+@claim("distilled")
+def distilled(subject: Subject) -> Finding:
+    """No layer of the baseline's is left, and its softened answers are followed.
+
+    Counted by gauge: weights taken over from the baseline, and the Kullback-Leibler divergence of
+    the softened outputs from the baseline's, as a share of that of a uniform answer. Where the
+    artifact holds the record of the training (`artifact.json`), the teacher's hash in it must be
+    the baseline's, and its loss check must lie within 0.5 to 2; an eager artifact must hold it.
+    How much the teacher helped cannot be seen in one artifact: that needs the same student
+    without it.
+    """
+    record = _record(subject)
+    if record is None and subject.module is not None:
+        return Finding(False, "the artifact holds no record of a distillation")
+    taught_at = float((record or {}).get("temperature", TEMPERATURE))
+    share = divergence(subject, taught_at)
+    numbers: dict[str, Any] = {"divergence": share, "temperature": taught_at}
+    problems = [] if share <= FARTHEST else ["does not follow the baseline"]
+    if subject.module is not None:
+        taken = _taken_over(subject.module, subject.baseline)
+        numbers["taken_over"] = taken
+        if taken:
+            problems.append(f"{taken} weights are the baseline's own")
+    if record is not None:
+        problems += _disagreements(record, subject, numbers)
+    text = f"{share:.1%} of a uniform answer's divergence from the baseline at T = {taught_at:g}"
+    if problems:
+        return Finding(False, f"{'; '.join(problems)}: {text}", numbers)
+    return Finding(True, f"{text}; {_told(record)}", numbers)
+
+
+def divergence(subject: Subject, temperature: float) -> float:
+    """KL of the candidate's softened outputs from the baseline's over KL of uniform ones."""
+    args, kwargs = map_tensors(fresh(subject.baseline_batch or subject.batch), _plain_floats)
+    with torch.inference_mode():
+        teacher = flatten(subject.baseline(*args, **kwargs))
+    student = flatten(subject.run())
+    apart, ignorant = 0.0, 0.0
+    for path, said in teacher.items():
+        found = student.get(path)
+        if found is None or found.shape != said.shape or not said.is_floating_point():
+            return math.inf
+        ours = _soften(found, temperature)
+        theirs = _soften(said, temperature)
+        apart += float((theirs.exp() * (theirs - ours)).sum())
+        ignorant += float((theirs.exp() * (theirs + math.log(said.shape[-1]))).sum())
+    share = apart / ignorant if ignorant > 0 else math.inf
+    return share if math.isfinite(share) else math.inf
+
+
+def _plain_floats(value: Tensor) -> Tensor:
+    """The baseline is in FP32 whatever the target's format is."""
+    return value.float() if value.is_floating_point() else value
+
+
+def _soften(logits: Tensor, temperature: float) -> Tensor:
+    return (logits.detach().cpu().double() / temperature).log_softmax(-1)
+
+
+def _taken_over(module: nn.Module, baseline: nn.Module) -> int:
+    """How many weight matrices are bit-identical to one of the baseline's."""
+    known = {one for _, one in _hashes(baseline)}
+    return sum(found in known for _, found in _hashes(module))
+
+
+def _hashes(module: nn.Module) -> Iterator[tuple[str, str]]:
+    for name, value in module.state_dict().items():
+        if isinstance(value, Tensor) and value.dim() >= 2 and not value.is_quantized:
+            yield name, hashlib.sha256(_bytes(value)).hexdigest()
+
+
+def _bytes(value: Tensor) -> bytes:
+    plain = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return bytes(plain.numpy().tobytes())
+
+
+def teacher_hash(module: nn.Module) -> str:
+    """SHA-256 over the names and bytes of a state dict: weights and statistics."""
+    total = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        total.update(name.encode())
+        if isinstance(value, Tensor):
+            total.update(_bytes(value))
+    return total.hexdigest()
+
+
+def _record(subject: Subject) -> dict[str, Any] | None:
+    """Notes and params of the stage that taught, from the artifact's own description."""
+    path = subject.directory / "artifact.json"
+    if not path.is_file():
+        return None
+    stages = json.loads(path.read_text(encoding="utf-8")).get("stages", [])
+    for index, stage in enumerate(stages):
+        notes = stage.get("notes", {})
+        if "teacher" in notes and "loss_check" in notes:
+            return {**stage.get("params", {}), **notes, "first": index == 0}
+    return None
+
+
+def _disagreements(record: dict[str, Any], subject: Subject, numbers: dict[str, Any]) -> list[str]:
+    """What the record says that gauge finds otherwise."""
+    problems = []
+    if record["first"]:
+        # A later stage's teacher is what the stages before made of the baseline.
+        numbers["teacher_is_baseline"] = record["teacher"] == teacher_hash(subject.baseline)
+        if not numbers["teacher_is_baseline"]:
+            problems.append("the teacher in the record is not the baseline")
+    numbers["loss_check"] = record["loss_check"]
+    wrong = [name for name, one in record["loss_check"].items() if not 0.5 <= one <= 2]
+    if wrong or not record["loss_check"]:
+        problems.append(f"the loss check in the record failed ({', '.join(wrong) or 'empty'})")
+    return problems
+
+
+def _told(record: dict[str, Any] | None) -> str:
+    if record is None:
+        return "this kind of artifact holds no record of the training"
+    if not record["first"]:
+        return "the teacher was made from the baseline by the stages before"
+    return "the teacher in its record is the baseline, bit by bit"
