@@ -15,7 +15,6 @@ from optimizers import teaching
 from optimizers.base import Context, Device, Refused, Technique, register
 from optimizers.eager import EagerModule
 from optimizers.finetune import digest, finetune
-from optimizers.remembered import Remembered
 from optimizers.student_recipe import recipe
 from zoo import Model
 
@@ -88,7 +87,7 @@ def train(
         context,
         epochs=plan.epochs,
         learning_rate=plan.rate,
-        teacher=None if teacher is None else Remembered(teacher),
+        teacher=teacher,
         temperature=temperature,
         alpha=alpha,
         batch=plan.batch,

@@ -15,7 +15,6 @@ import zoo
 from optimizers import Context, Refused, artifact, distill
 from optimizers.distill import check_loss, train
 from optimizers.finetune import digest
-from optimizers.remembered import Remembered
 from optimizers.student_recipe import StudentRecipe, recipe
 from optimizers.teaching import soft_targets
 
@@ -237,48 +236,6 @@ def test_a_model_without_a_training_split_is_refused(model, teacher, monkeypatch
 def test_settings_that_teach_nothing_are_an_error(params, model, teacher, tmp_path):
     with pytest.raises(ValueError, match="needs a temperature above 0 and an alpha"):
         apply(f"distill:{params}", model, tmp_path, module=teacher)
-
-
-# The teacher's answers.
-
-
-class Counts(nn.Module):
-    def __init__(self, answer):
-        super().__init__()
-        self.answer = answer
-        self.asked = 0
-
-    def forward(self, rows, mask=None):
-        self.asked += len(rows)
-        return self.answer(rows if mask is None else rows * mask)
-
-
-def test_a_sample_is_asked_once_in_whatever_batch_it_comes():
-    teacher = Counts(lambda rows: rows.sum(1, keepdim=True))
-    remembered = Remembered(teacher)
-    rows = torch.arange(12.0).reshape(6, 2)
-    assert torch.equal(remembered(rows[:4]), rows[:4].sum(1, keepdim=True))
-    assert teacher.asked == 4
-    mixed = rows[[3, 0, 2]]
-    assert torch.equal(remembered(mixed), mixed.sum(1, keepdim=True))
-    assert teacher.asked == 4
-    assert torch.equal(remembered(rows), rows.sum(1, keepdim=True))
-
-
-def test_samples_are_told_apart_by_all_their_inputs():
-    remembered = Remembered(Counts(lambda rows: rows * 2))
-    rows = torch.ones(2, 3)
-    for mask in (torch.ones(2, 3), torch.zeros(2, 3), torch.ones(2, 3)):
-        assert torch.equal(remembered(rows, mask=mask), 2 * mask)
-
-
-def test_a_teacher_with_several_outputs_is_asked_every_time():
-    teacher = Counts(lambda rows: (rows, rows + 1))
-    remembered = Remembered(teacher)
-    for _ in range(2):
-        first, second = remembered(torch.zeros(2, 3))
-        assert torch.equal(second, first + 1)
-    assert teacher.asked == 4
 
 
 # The samples.
