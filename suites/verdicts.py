@@ -126,6 +126,9 @@ def _size(run: Run, cell: Cell, batch: None) -> Verdict:
 def _memory(run: Run, cell: Cell, batch: int) -> Verdict:
     """One process an arm; a failure counts when the medians of three processes fail as well."""
     run.engine.examined(cell)
+    only = run.engine.artifact(cell).meta["batch"]
+    if only not in (None, batch):
+        raise Stopped(Status.REFUSED, f"the artifact accepts batch {only} only")
     verdict = _memory_of(run, cell, batch, 1)
     return verdict if verdict.status is not Status.FAIL else _memory_of(run, cell, batch, 3)
 

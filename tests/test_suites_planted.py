@@ -89,9 +89,23 @@ def test_the_first_layer_with_nan_is_named(ran):
 
 
 def test_a_declared_batch_size_is_respected(ran):
-    verdicts = ran.verdicts("digits_mlp-fixed_batch:true-cpu")
+    verdicts = ran.verdicts("digits_mlp-fixed_batch-cpu")
     assert verdicts["reload"]["status"] == "PASS"
     assert verdicts["accuracy"]["status"] == "PASS"
+
+
+def test_another_batch_size_than_the_declared_one_is_refused_and_not_an_error(tmp_path, ran):
+    again = suites(
+        tmp_path / "out",
+        ran.report.parent / "cache",
+        f"--plugin={PLUGINS / 'planted.py'}",
+        *("--model=digits_mlp", "--technique=fixed_batch:true", "--batch=32", "--effort=quick"),
+        *("-k", "memory or speed"),
+    )
+    found = again.verdicts("digits_mlp-fixed_batch-cpu")
+    for gate in ("memory-b32", "speed-b32"):
+        assert found[gate]["status"] == "REFUSED"
+        assert found[gate]["reason"] == "the artifact accepts batch 1 only"
 
 
 def test_code_in_a_pickle_is_never_executed(ran, proof):
@@ -102,7 +116,7 @@ def test_code_in_a_pickle_is_never_executed(ran, proof):
 def test_every_gate_of_every_cell_has_one_line(ran):
     gates = {"evidence", "reload", "accuracy", "fidelity", "size", "speed-b1", "memory-b1"}
     for name in TECHNIQUES:
-        variants = ["fixed_batch:true", "fixed_batch:false"] if name == "fixed_batch" else [name]
+        variants = ["fixed_batch", "fixed_batch:false"] if name == "fixed_batch" else [name]
         for variant in variants:
             assert set(ran.verdicts(f"digits_mlp-{variant}-cpu")) == gates
 
