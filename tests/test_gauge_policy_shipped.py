@@ -7,6 +7,7 @@ import pytest
 from gauge.machine import FLAGS
 from gauge.policy import CellFacts, Known, NoExpectation, Policy
 from suites import catalog as catalogs
+from suites.combinations import PIPELINES
 from suites.naming import format_stage
 
 
@@ -28,12 +29,19 @@ def policy(catalog):
 
 
 def cells(catalog, targets):
-    for model, technique, target in itertools.product(catalog.models, catalog.techniques, targets):
+    # One member stands for a family of dozens that share every line of the policy.
+    models = {id(definition): name for name, definition in catalog.models.items()}.values()
+    for model, technique, target in itertools.product(models, catalog.techniques, targets):
         attributes = catalog.techniques[technique].attributes
         cls = catalogs.CLASS_OF[attributes["changes"]]
         for params in attributes["variants"] or ({},):
             name = format_stage(technique, params, attributes["variants"])
             yield CellFacts(model, name, attributes["family"], cls, target)
+        for pipeline in PIPELINES:
+            stages = pipeline.split("+")
+            changes = [catalog.techniques[one.partition(":")[0]].attributes for one in stages]
+            widest = max(catalogs.CLASS_OF[one["changes"]] for one in changes)
+            yield CellFacts(model, pipeline, "combination", widest, target)
 
 
 def test_no_cell_has_two_limits_that_are_equally_specific(catalog, policy):
