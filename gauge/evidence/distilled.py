@@ -17,39 +17,33 @@ from gauge.outputs import flatten, fresh, map_tensors
 FARTHEST = 0.5
 """Largest divergence from the teacher, as a share of what knowing nothing of it gives."""
 
-TEMPERATURE = 4.0
-"""Where the artifact does not tell at which one the student was taught."""
-
 
 @claim("distilled")
 def distilled(subject: Subject) -> Finding:
     """No layer of the baseline's is left, and its softened answers are followed.
 
     Counted by gauge: weights taken over from the baseline, and the Kullback-Leibler divergence of
-    the softened outputs from the baseline's, as a share of that of a uniform answer. Where the
-    artifact holds the record of the training (`artifact.json`), the teacher's hash in it must be
-    the baseline's, and its loss check must lie within 0.5 to 2; an eager artifact must hold it.
-    How much the teacher helped cannot be seen in one artifact: that needs the same student
-    without it.
+    the softened outputs from the baseline's, as a share of that of a uniform answer. The record of
+    the training (`artifact.json`) must name the baseline as the teacher, by its hash, and hold a
+    loss check within 0.5 to 2. How much the teacher helped cannot be seen in one artifact: that
+    needs the same student without it.
     """
     record = _record(subject)
-    if record is None and subject.module is not None:
-        return Finding(False, "the artifact holds no record of a distillation")
-    taught_at = float((record or {}).get("temperature", TEMPERATURE))
+    if subject.module is None or record is None:
+        return Finding(False, "the artifact holds no record of a distillation", {"opaque": True})
+    taught_at = float(record["temperature"])
     share = divergence(subject, taught_at)
-    numbers: dict[str, Any] = {"divergence": share, "temperature": taught_at}
+    taken = _taken_over(subject.module, subject.baseline)
+    numbers = {"divergence": share, "temperature": taught_at, "taken_over": taken}
     problems = [] if share <= FARTHEST else ["does not follow the baseline"]
-    if subject.module is not None:
-        taken = _taken_over(subject.module, subject.baseline)
-        numbers["taken_over"] = taken
-        if taken:
-            problems.append(f"{taken} weights are the baseline's own")
-    if record is not None:
-        problems += _disagreements(record, subject, numbers)
+    if taken:
+        problems.append(f"{taken} weights are the baseline's own")
+    problems += _disagreements(record, subject, numbers)
     text = f"{share:.1%} of a uniform answer's divergence from the baseline at T = {taught_at:g}"
     if problems:
         return Finding(False, f"{'; '.join(problems)}: {text}", numbers)
-    return Finding(True, f"{text}; {_told(record)}", numbers)
+    teacher = "the baseline, bit by bit" if record["first"] else "what earlier stages made of it"
+    return Finding(True, f"{text}; the teacher in its record is {teacher}", numbers)
 
 
 def divergence(subject: Subject, temperature: float) -> float:
@@ -133,11 +127,3 @@ def _disagreements(record: dict[str, Any], subject: Subject, numbers: dict[str, 
     if wrong or not record["loss_check"]:
         problems.append(f"the loss check in the record failed ({', '.join(wrong) or 'empty'})")
     return problems
-
-
-def _told(record: dict[str, Any] | None) -> str:
-    if record is None:
-        return "this kind of artifact holds no record of the training"
-    if not record["first"]:
-        return "the teacher was made from the baseline by the stages before"
-    return "the teacher in its record is the baseline, bit by bit"
