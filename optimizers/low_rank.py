@@ -13,15 +13,13 @@ from optimizers import slim_attention
 from optimizers.base import Context, Refused, Technique, register
 from optimizers.eager import EagerModule
 from optimizers.finetune import finetune
+from optimizers.own_layers import own_layers, put
 
 LEAST = 32
 """Smallest side of a weight that is factorised: ten classes are ten directions, all needed."""
 
 EPOCHS = 8.0
 RATE = 1e-3
-
-# Their own forward reads the weights of the layers inside, which have to stay what they are.
-_CLOSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
 @register
@@ -79,33 +77,21 @@ class LowRank(Technique):
 
 def eligible(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Layers that are one matrix, large enough, whose weight is theirs alone."""
-    closed = {
-        id(inside)
-        for layer in module.modules()
-        if isinstance(layer, _CLOSED)
-        for inside in layer.modules()
-    }
-    owners: dict[int, int] = {}
-    for _, one in module.named_parameters(remove_duplicate=False):
-        owners[id(one)] = owners.get(id(one), 0) + 1
-    for name, layer in module.named_modules():
-        if not name or id(layer) in closed or not _is_matrix(layer):
-            continue
-        weight = layer.get_parameter("weight")
-        if min(weight.shape[:2]) >= LEAST and owners[id(weight)] == 1:
+    kinds = {type(one) for one in module.modules() if isinstance(one, nn.Conv2d)}
+    for name, layer in own_layers(module, nn.Linear, *kinds):
+        if _is_matrix(layer) and min(layer.get_parameter("weight").shape[:2]) >= LEAST:
             yield name, layer
 
 
 def _is_matrix(layer: nn.Module) -> bool:
-    if type(layer) is nn.Linear:
-        return True
-    return (
-        isinstance(layer, nn.Conv2d)
-        and layer.kernel_size == (1, 1)
-        and layer.groups == 1
-        and layer.padding == (0, 0)
-        and layer.stride[0] == layer.stride[1]
-    )
+    if isinstance(layer, nn.Conv2d):
+        return (
+            layer.kernel_size == (1, 1)
+            and layer.groups == 1
+            and layer.padding == (0, 0)
+            and layer.stride[0] == layer.stride[1]
+        )
+    return True
 
 
 def rank_for(layer: nn.Module, ratio: float) -> int:
@@ -131,12 +117,6 @@ def pair(layer: nn.Module, rank: int) -> nn.Sequential:
 
 def _has_bias(layer: nn.Module) -> bool:
     return getattr(layer, "bias", None) is not None
-
-
-def put(module: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put a layer in another's place."""
-    prefix, _, own = name.rpartition(".")
-    setattr(module.get_submodule(prefix), own, layer)
 
 
 def fill(factors: nn.Module, weight: Tensor) -> float:
