@@ -27,7 +27,7 @@ class Distill(Technique):
 
     `temperature`: what both sides' logits are divided by. `alpha`: the share of the soft targets
     in the loss, beside the labels. Whether the teacher helps at all depends on the student and its
-    budget: `tests/ablation.py` measures the same student without it.
+    budget: `tests/results_distillation.py` measures the same student without it.
     """
 
     name = "distill"
@@ -35,6 +35,7 @@ class Distill(Technique):
     changes = "architecture"
     claims = ("distilled", "fewer_parameters", "fewer_macs")
     variants = (
+        {"temperature": 4.0, "alpha": 0.9},
         {"temperature": 8.0, "alpha": 0.9},
         {"temperature": 4.0, "alpha": 0.5},
     )
