@@ -35,6 +35,7 @@ class PruneUnstructured(Technique):
         {"amount": 0.5, "scope": "global"},
         {"amount": 0.9, "scope": "global"},
     )
+    standard = ("digits_mlp", "resnet18", "minilm")
 
     def apply(self, module: nn.Module, context: Context) -> EagerModule:
         amount, scope = context.params["amount"], context.params["scope"]
