@@ -1,0 +1,192 @@
+"""Writes docs/results.md: tables from a finished run's records, and what is measured beside it.
+
+    python tests/results.py REPORT [--cache DIR] [--models GLOB] [--processes 3] [--seeds 5]
+
+REPORT is the folder that `pytest suites/ --report` wrote; `--cache` where that run kept its
+weights. The other tools (tests/reference_tools.py) and the distillation without its teacher
+(tests/results_distillation.py) are run here, on the same weights, a process a model and turn; what
+they print is kept in `REPORT/measured.jsonl`, and only what is missing there is measured again.
+Run by `tox -e results`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import results_distillation  # noqa: E402 - the folders above are not installed
+import results_tables as tables  # noqa: E402
+
+from reports import cells as grouped  # noqa: E402
+from reports import formats, records  # noqa: E402
+
+Record = dict[str, Any]
+TEACHING = ("resnet18", "mobilenet_v3_small", "lstm", "digits_mlp", "vit")
+
+
+def weights(cache: Path, model: str, sha256: str) -> Path:
+    """The file with the weights that the run measured; raises SystemExit where it is gone."""
+    for entry in sorted(cache.glob("weights/*/entry.json")):
+        meta = json.loads(entry.read_text(encoding="utf-8"))["meta"]
+        path = entry.parent / "artifact" / "weights.safetensors"
+        if meta.get("sha256") == sha256 and path.is_file():
+            return path
+    raise SystemExit(f"{cache} holds no weights of {model} with the run's hash {sha256[:12]}…")
+
+
+def measured(script: str, words: Sequence[str], threads: int) -> list[Record]:
+    """The JSON lines that one of the scripts beside this one prints; tools print other lines too.
+
+    Raises SystemExit with its last words where it fails.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(HERE / script), *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    if done.returncode:
+        raise SystemExit(f"{script} {' '.join(words)} failed:\n{done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"model"')]
+
+
+class Kept:
+    """Lines of `measured.jsonl`, by what was measured and in which turn."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        self.path, self.run = path, run
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.rows: list[Record] = [row for row in map(json.loads, lines) if row["run"] == run]
+
+    def get(self, what: str, model: str, turn: int) -> list[Record]:
+        place = (what, model, turn)
+        return [row for row in self.rows if (row["what"], row["model"], row["turn"]) == place]
+
+    def add(self, what: str, turn: int, found: Sequence[Record]) -> None:
+        new = [{"run": self.run, "what": what, "turn": turn, **row} for row in found]
+        self.rows += new
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in new)
+
+    def all(self, what: str) -> list[Record]:
+        return [row for row in self.rows if row["what"] == what]
+
+
+def measure_all(run: Record, cache: Path, kept: Kept, chosen: argparse.Namespace) -> None:
+    """Tools in turns over the models, so that no model's processes come back to back."""
+    threads = int((run.get("machine") or {}).get("threads") or 1)
+    models = [name for name in run["models"] if fnmatch.fnmatchcase(name, chosen.models)]
+    files = {name: weights(cache, name, run["models"][name]["sha256"]) for name in models}
+    for turn in range(chosen.processes):
+        for name in models:
+            if not kept.get("tool", name, turn):
+                print(f"tools, process {turn + 1}: {name}", flush=True)
+                words = [name, str(files[name]), "--threads", str(threads)]
+                kept.add("tool", turn, measured("reference_tools.py", words, threads))
+    for name in models:
+        if name in TEACHING and not kept.get("distillation", name, chosen.seeds):
+            print(f"distillation, {chosen.seeds} seeds: {name}", flush=True)
+            words = [name, str(files[name]), "--seeds", str(chosen.seeds)]
+            found = measured("results_distillation.py", words, threads)
+            kept.add("distillation", chosen.seeds, found)
+
+
+def header(run: Record) -> list[str]:
+    """When, where and with what; no host name is in the records, so none is here."""
+    machine, versions = run["machine"], run["versions"]
+    told = ", ".join(f"{name} {one}" for name, one in sorted(versions.items()) if one)
+    memory = formats.size(machine.get("memory_bytes"))
+    spread = [one["sd"] for one in run.get("aa") or () if one.get("sd") is not None]
+    noise = f"{100 * max(spread):.2f} %" if spread else "not measured"
+    return [
+        "# Results",
+        "",
+        "Made by `tox -e results` from one run's records; edit nothing here by hand.",
+        "",
+        f"- Run `{run['run']}`, {formats.moment(run['started'])}, commit `{run['commit'][:12]}`"
+        f"{' with changes' if run.get('dirty') else ''}, seed {run.get('seed')}: "
+        f"`{run.get('command')}`",
+        f"- {machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread, {memory}, "
+        f"{', '.join(machine.get('flags') or ())}",
+        f"- Largest SD of an A/A cell between processes: {noise}",
+        f"- {told}",
+        "",
+        "A speedup is told against eager FP32, in turns in one process, with its interval."
+        " Certified is what passes the gates evidence, reload and accuracy (one point). Classes are"
+        " never mixed: a swapped architecture makes large factors easy on an easy task.",
+    ]
+
+
+def page(found: records.Records, kept: Kept, samples: Path) -> str:
+    """docs/results.md."""
+    cells = grouped.group(found)
+    lines = header(found.run)
+    for class_, words in tables.CLASSES.items():
+        lines += ["", f"## Class {class_}: {words}", "", *tables.class_table(cells, class_)]
+    lines += ["", "## Geometric means", "", *tables.means(cells)]
+    timed = tables.tools(kept.all("tool"))
+    lines += [
+        "",
+        "## Class A against single tools",
+        "",
+        "Each tool as its documentation shows (tests/reference_tools.py), timed against eager FP32"
+        " in turns, after the run; a ratio here is a quotient of two such speedups.",
+        "",
+        *tables.against_tools(cells, timed),
+        "",
+        *tables.tool_table(timed),
+    ]
+    lines += ["", "## Distillation without its teacher", "", *_taught(kept)]
+    qat, layers = tables.qat_table(cells, samples), tables.layer_table(cells, "efficientnet_lite0")
+    lines += ["", "## QAT against PTQ", "", *qat]
+    lines += ["", "## Layers of efficientnet_lite0 in int8", "", *layers]
+    lines += ["", "## What loses", "", *tables.losers(cells)]
+    return "\n".join(lines) + "\n"
+
+
+def _taught(kept: Kept) -> list[str]:
+    rows = kept.all("distillation")
+    if not rows:
+        return ["Not measured."]
+    told = (
+        "The same student, first weights, samples, order and steps, with the teacher's soft targets"
+        " in the loss and without; Student's t interval (95 %) over seeds of the paired gain."
+    )
+    return [told, "", *results_distillation.table(rows)]
+
+
+def main() -> None:
+    from suites.options import _default_cache
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--cache", type=Path, default=None)
+    parser.add_argument("--models", default="*", help="a glob of models to measure beside")
+    parser.add_argument("--processes", type=int, default=3, help="that time each tool")
+    parser.add_argument("--seeds", type=int, default=results_distillation.SEEDS)
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "results.md")
+    chosen = parser.parse_args()
+    found = records.read(chosen.report)
+    if not found.run.get("complete"):
+        raise SystemExit(f"{chosen.report} is of a run that did not finish")
+    kept = Kept(chosen.report / "measured.jsonl", found.run["run"])
+    measure_all(found.run, chosen.cache or _default_cache(), kept, chosen)
+    chosen.out.parent.mkdir(exist_ok=True)
+    text = page(found, kept, chosen.report / "samples")
+    records.replace(chosen.out, text.encode("utf-8"))
+    print(chosen.out)
+
+
+if __name__ == "__main__":
+    main()
