@@ -98,14 +98,14 @@ def _weights(kind: str, problem: str) -> int:
 def holds(subject: Subject, values: Any) -> bool:
     """Whether every package holds the bytes of this array among its constants."""
     needle = values.detach().contiguous().numpy().tobytes()
-    found = [needle in _constants(path) for path in packages(subject)]
+    found = [needle in constants(path) for path in packages(subject)]
     return bool(found) and all(found)
 
 
 _read: dict[Path, bytes] = {}
 
 
-def _constants(path: Path) -> bytes:
+def constants(path: Path) -> bytes:
     """The shared objects inside a package, kept for the next question about the same one."""
     if path not in _read:
         _read.clear()
