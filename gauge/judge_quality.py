@@ -164,6 +164,7 @@ def judge_accuracy(
         "groups": result.groups,
         "smallest_drop": result.smallest_drop,
         "method": result.method,
+        **_chance(result),
         **_worst_class(old - new, m.get("labels")),
         **extra,
     }
@@ -176,6 +177,13 @@ def judge_accuracy(
         reason=reason,
         **parts,
     )
+
+
+def _chance(result: paired.Paired) -> dict[str, float]:
+    """How likely chance alone loses this many of independent right-or-wrong samples."""
+    if result.method != paired.TANGO:
+        return {}
+    return {"mcnemar_p": paired.mcnemar(result.b, result.c)}
 
 
 def _level(scores: Any) -> dict[str, Any]:

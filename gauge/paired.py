@@ -20,6 +20,8 @@ PASS_LEVEL = 0.95
 FAIL_LEVEL = 0.995
 """One-sided levels of the upper bound that must clear the margin, the lower that must exceed it."""
 
+TANGO = "Tango 1998"
+
 FEW = 20
 """Below so many differing samples the normal approximation is too lax, so exact guards join in."""
 
@@ -105,6 +107,15 @@ def at_most(k: int, n: int, p: float) -> float:
         for i in range(k + 1)
     )
     return min(1.0, math.fsum(math.exp(log) for log in logs))
+
+
+def mcnemar(b: int, c: int) -> float:
+    """One-sided p of losing as many samples by chance, were losses and gains alike.
+
+    McNemar's exact test (Psychometrika, 1947): P(Bin(b + c, 1/2) >= b). It sees drops far below a
+    limit that the samples can decide, so it alarms and decides nothing. 1 where nothing differs.
+    """
+    return at_most(c, b + c, 0.5)
 
 
 def guards(b: int, c: int, n: int, margin: float) -> tuple[bool, bool]:
@@ -206,7 +217,7 @@ def _bounds(old: Any, new: Any, groups: Sequence[Any] | None, seed: int) -> Boun
         low=tango_bound(b, c, n, FAIL_LEVEL, upper=False),
         high=tango_bound(b, c, n, PASS_LEVEL, upper=True),
         error=math.sqrt(b + c) / n,
-        method="Tango 1998",
+        method=TANGO,
     )
     if groups is None:
         return tango
@@ -217,7 +228,7 @@ def _bounds(old: Any, new: Any, groups: Sequence[Any] | None, seed: int) -> Boun
         low=min(grouped.low, tango.low),
         high=max(grouped.high, tango.high),
         error=max(grouped.error, tango.error),
-        method=f"{grouped.method}, at least Tango 1998",
+        method=f"{grouped.method}, at least {TANGO}",
     )
 
 

@@ -13,6 +13,9 @@ from reports import formats, names
 from reports.cells import Cell
 from reports.records import Record
 
+ALARM = 0.01
+"""Below this McNemar's p tells of a drop that the limit allows."""
+
 Detail = tuple[str, list[str]]
 _AFTER: dict[str, Callable[[float | None], str]] = {
     "score": formats.PERCENT,
@@ -120,6 +123,11 @@ def _accuracy(verdict: Record | None) -> list[str]:
     before, after = _number(evidence.get("b")), _number(evidence.get("c"))
     if before is not None and after is not None:
         lines.append(f"{before:g} right only before, {after:g} right only after")
+    if (chance := _number(evidence.get("mcnemar_p"))) is not None and chance < ALARM:
+        lines.append(
+            f"more samples lost than chance would lose (McNemar's exact p = {chance:.2g}): "
+            "a drop, though it may be under the limit"
+        )
     if (flips := _number(evidence.get("flip_rate"))) is not None:
         lines.append(f"answers that changed: {formats.PERCENT(flips)}")
     worst = _mapping(evidence.get("worst_class"))

@@ -41,7 +41,7 @@ def lines(run: Run) -> Iterator[str]:
         controls = min(CONTROLS, len({cell.model for cell in cells}))
         seconds += controls * 12 * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
-    yield from _undecidable(run, cells)
+    yield from undecidable(run, cells)
     yield from near_limits(run)
 
 
@@ -90,7 +90,7 @@ def _limits(run: Run, cell: Cell) -> str:
     return ", ".join(shown)
 
 
-def _undecidable(run: Run, cells: list[Cell]) -> Iterator[str]:
+def undecidable(run: Run, cells: list[Cell]) -> Iterator[str]:
     """Accuracy limits that the evaluation split cannot decide, however good the candidate is."""
     told = set()
     for cell in cells:

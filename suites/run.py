@@ -13,7 +13,7 @@ from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.verdict import Verdict
 from reports import records as record_files
-from suites import ablation, exporting, matrix, options, recording, usual, verdicts
+from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
@@ -104,7 +104,7 @@ class Run:
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
-        self._near_limits()
+        self._undecidable()
         self._lanes()
         self.progress.remaining = self.remaining
         self._answers: dict[Question, tuple[Verdict, float]] = {}
@@ -150,12 +150,13 @@ class Run:
             f"--target {name}: {probed['missing']}. Usable here: {', '.join(sorted(usable))}.{hint}"
         )
 
-    def _near_limits(self) -> None:
-        """A cell at its limit cannot be decided: named, and no ground to release on."""
-        near = usual.near_limits(self)
-        if near and self.settings.gate == "release":
-            raise pytest.UsageError("\n".join(["--gate release: limits to move first", *near]))
-        self.engine.notices += near
+    def _undecidable(self) -> None:
+        """Limits that no measurement can decide: named, and no ground to release on."""
+        asked = [cell for cell, gate, _ in self.selected.values() if gate == "accuracy"]
+        found = usual.near_limits(self) + list(plan.undecidable(self, list(dict.fromkeys(asked))))
+        if found and self.settings.gate == "release":
+            raise pytest.UsageError("\n".join(["--gate release: limits to move first", *found]))
+        self.engine.notices += found
 
     def _lanes(self) -> None:
         batches: dict[Cell, list[int]] = {}

@@ -39,6 +39,7 @@ def test_kept_accuracy_passes_with_its_numbers():
         "b": 5,
         "c": 3,
         "groups": None,
+        "mcnemar_p": pytest.approx(93 / 256),
         "method": "Tango 1998",
         "flip_rate": 0.01,
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, sem, t
+from scipy.stats import binom, binomtest, sem, t
 
 from gauge import bootstrap
 from gauge.paired import (
@@ -17,6 +17,7 @@ from gauge.paired import (
     compare,
     decide,
     guards,
+    mcnemar,
     needed,
     resolvable,
     tango_bound,
@@ -339,3 +340,23 @@ def test_the_wider_of_two_bounds_keeps_its_size_with_thirty_groups():
         failed += bounds.low > margin
     assert passed / runs <= 0.09
     assert failed / runs <= 0.017
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "p"),
+    [
+        (0, 0, 1.0),
+        # Fay, "Exact McNemar's Test and Matching Confidence Intervals" (2010): two-sided .06543.
+        (9, 2, 0.06543 / 2),
+        (5, 0, 2**-5),
+        (0, 5, 1.0),
+    ],
+)
+def test_mcnemar_is_the_exact_one_sided_p(b, c, p):
+    assert mcnemar(b, c) == pytest.approx(p, rel=1e-3)
+
+
+@given(b=st.integers(0, 400), c=st.integers(0, 400))
+def test_mcnemar_agrees_with_scipy(b, c):
+    expected = binomtest(b, b + c, 0.5, "greater").pvalue if b + c else 1.0
+    assert mcnemar(b, c) == pytest.approx(expected, rel=1e-6, abs=1e-12)

@@ -95,6 +95,16 @@ def test_a_near_limit_is_listed_by_the_plan_and_refused_by_a_release(tmp_path, c
     assert f"keep at most {usually / math.exp(-math.log1p(-0.03)):.3g}" in released.output
 
 
+def test_a_release_asks_for_samples_enough_to_decide_its_accuracy_limit(tmp_path, cache):
+    (cache / FILE).unlink(missing_ok=True)
+    tight = '[[limit]]\ngate = "accuracy"\nmax = 0.001\nreason = "r"\n'
+    released = run(tmp_path, cache, tight, "--gate=release")
+    assert released.code == 4
+    assert "digits_mlp: 1000 evaluation samples cannot decide accuracy <= 0.001" in released.output
+    assert "(policy.toml:1); it takes at least 2995 samples" in released.output
+    assert run(tmp_path, cache, tight, "--gate=release", "-k", "size").code == 0
+
+
 def test_a_reason_or_a_usual_value_on_the_other_side_lets_a_release_run(tmp_path, cache):
     (cache / FILE).write_text(json.dumps({f"{CELL}-b1": [[2.0, 0.01]]}))
     said = NEAR + 'near = "the product needs exactly this"\n'
