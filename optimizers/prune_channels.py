@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optimizers import slim_attention, slim_graph, slim_notes, slim_recurrent
+from optimizers import slim_attention, slim_graph, slim_notes, slim_recurrent, slim_refit
 from optimizers.base import Context, Refused, Technique, register
 from optimizers.eager import EagerModule
 from optimizers.finetune import finetune
-from optimizers.slim_units import Group
-from optimizers.slim_widths import kept
+from optimizers.slim_units import Group, Units
+from optimizers.slim_widths import NARROWEST, kept
 from optimizers.structure import flatten
 from optimizers.teaching import TaskLoss
 from zoo import Batch, Split
@@ -22,12 +22,17 @@ STEPS = 2
 """Cuts with a training after each: what remains is ranked again when it has adapted."""
 
 EPOCHS = 4.0
-"""Of the training after each cut; the last gets twice as many."""
+LEAST = 30
+"""Epochs, and at least so many batches, of the training after each cut; twice after the last."""
 
 RATE = 3e-3
+ALPHA = 0.9
+"""Share of the dense model's soft targets: the labels are fitted before long, these are not."""
+
 IMPORTANCE = ("magnitude", "taylor")
-BATCH, BATCHES = 50, 8
-"""Samples that Taylor importance averages over: BATCHES of BATCH."""
+BATCH = 50
+BATCHES = 8
+"""How many Taylor importance adds up."""
 
 
 @register
@@ -66,23 +71,31 @@ class PruneChannels(Technique):
         before, laid = slim_notes.sizes(module), slim_notes.laid_channels_last(module)
         batch = context.model.example(2)
         groups = find_groups(module, batch, context)
-        targets = {one.name: kept(one.width, amount) for one in groups}
+        targets = {one.name: kept(one.width, amount, one.grain) for one in groups}
         dense = {one.name: one.width for one in groups}
+        if targets == dense:
+            raise Refused(
+                f"no layer of {context.model.full_name} is wider than the {NARROWEST} channels "
+                "that kernels compute at once"
+            )
         told = []
         for step in range(1, STEPS + 1):
             scores = _scores(module, groups, importance, train)
+            products = slim_refit.moments(module, groups, train)
             for one in groups:
-                share = step / STEPS
-                leave = round(dense[one.name] + share * (targets[one.name] - dense[one.name]))
-                cut(module, one, scores[one.name], leave, batch)
+                gone = step / STEPS * (dense[one.name] - targets[one.name])
+                leave = dense[one.name] - round(gone)
+                cut(module, one, scores[one.name], leave, batch, products.get(one.name))
             slim_notes.lay_channels_last(module, laid)
             told.append(
                 finetune(
                     module,
                     context,
-                    epochs=EPOCHS * (2 if step == STEPS else 1),
+                    epochs=max(EPOCHS, LEAST * BATCH / len(train)) * (2 if step == STEPS else 1),
                     learning_rate=RATE,
                     teacher=teacher,
+                    alpha=ALPHA,
+                    batch=BATCH,
                 )
             )
         context.notes |= {
@@ -121,8 +134,17 @@ def find_groups(module: nn.Module, batch: Batch, context: Context) -> list[Group
     return found
 
 
-def cut(module: nn.Module, group: Group, scores: Tensor, leave: int, batch: Batch) -> None:
+def cut(
+    module: nn.Module,
+    group: Group,
+    scores: Tensor,
+    leave: int,
+    batch: Batch,
+    products: slim_refit.Products | None = None,
+) -> None:
     """Remove a group's worst units until `leave` are left, and check the outputs' shapes.
+
+    products: of slim_refit.moments; with them, the layer behind is fitted to what stays.
 
     Raises RuntimeError naming the group where the module does not run any more, or returns
     other shapes than before.
@@ -132,7 +154,10 @@ def cut(module: nn.Module, group: Group, scores: Tensor, leave: int, batch: Batc
     if count <= 0:
         return
     what = f"{count} of {group.width} channels of {group.name}"
-    group.remove(scores.argsort()[:count].sort().values)
+    worst = scores.argsort()[:count].sort().values
+    if products is not None and isinstance(group, Units):
+        slim_refit.hand_over(group, products, worst)
+    group.remove(worst)
     try:
         after = _shapes(module, batch)
     except (RuntimeError, ValueError, IndexError) as error:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from optimizers.slim_units import Member, Units, linear, neurons, rows
-from zoo.bert import Attention
+from optimizers.slim_units import Member, Units, neurons, rows
 from zoo.bert import Layer as BertLayer
 
 
@@ -84,39 +83,50 @@ def _opened(old: nn.MultiheadAttention) -> SlimAttention:
 
 
 def groups(module: nn.Module) -> Iterator[Units]:
-    """Heads, and neurons of the feed-forward blocks, of the layers that are known here."""
+    """Heads, and neurons of the feed-forward blocks, of the layers that are known here.
+
+    Without those that another stage has made something else of than plain linear layers.
+    """
     for name, layer in module.named_modules():
         if isinstance(layer, BertLayer):
-            own, output = layer.attention["self"], layer.get_submodule("attention.output.dense")
-            assert isinstance(own, Attention)
-            yield _heads(f"{name}.attention heads", own, linear(output))
-            yield neurons(
-                f"{name}.output neurons", linear(layer.intermediate["dense"]), layer.output.dense
-            )
+            attention, output = layer.attention["self"], layer.attention["output"]
+            yield from heads(f"{name}.attention heads", attention, output.get_submodule("dense"))
+            yield from _neurons(name, layer.intermediate["dense"], layer.output.dense)
         elif isinstance(layer, nn.TransformerEncoderLayer):
-            yield neurons(f"{name} neurons", layer.linear1, layer.linear2)
+            yield from _neurons(name, layer.linear1, layer.linear2)
         elif _is_encoder_block(layer):
-            if isinstance(layer.self_attention, SlimAttention):
-                slim = layer.self_attention
-                yield _heads(f"{name}.self_attention heads", slim, slim.output)
-            yield neurons(f"{name}.mlp neurons", layer.mlp[0], layer.mlp[3])
+            slim = layer.get_submodule("self_attention")
+            if isinstance(slim, SlimAttention):
+                yield from heads(f"{name}.self_attention heads", slim, slim.output)
+            yield from _neurons(name, layer.get_submodule("mlp.0"), layer.get_submodule("mlp.3"))
 
 
-def _heads(name: str, attention: Attention | SlimAttention, output: nn.Linear) -> Units:
-    layers = [attention.query, attention.key, attention.value]
-    grain = layers[0].out_features // attention.heads
-    return Units(
+def heads(name: str, attention: nn.Module, output: nn.Module) -> Iterator[Units]:
+    """The heads between an attention's projections `query`, `key`, `value` and its `output`."""
+    layers = [attention.get_submodule(one) for one in ("query", "key", "value")]
+    plain = [one for one in layers if isinstance(one, nn.Linear)]
+    if len(plain) < len(layers) or not isinstance(output, nn.Linear):
+        return
+    count = attention.heads
+    assert isinstance(count, int)
+    grain = plain[0].out_features // count
+    yield Units(
         name,
         [
-            *(member for layer in layers for member in rows(layer, grain)),
+            *(member for layer in plain for member in rows(layer, grain)),
             Member(output, "weight", 1, grain, reads=True),
         ],
         [
             (attention, "heads", 1),
-            *((layer, "out_features", grain) for layer in layers),
+            *((layer, "out_features", grain) for layer in plain),
             (output, "in_features", grain),
         ],
     )
+
+
+def _neurons(name: str, first: nn.Module, second: nn.Module) -> Iterator[Units]:
+    if isinstance(first, nn.Linear) and isinstance(second, nn.Linear):
+        yield neurons(f"{name} neurons", first, second)
 
 
 def _is_encoder_block(layer: nn.Module) -> bool:

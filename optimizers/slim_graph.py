@@ -75,9 +75,14 @@ def groups(module: nn.Module, batch: Batch) -> list[Channels]:
     with torch.enable_grad(), warnings.catch_warnings():
         # Said of parameters outside known layers, of which a group never holds part.
         warnings.simplefilter("ignore")
-        graph.build_dependency(
-            module, batch, forward_fn=_call, output_transform=_tensors, verbose=False
-        )
+        try:
+            graph.build_dependency(
+                module, batch, forward_fn=_call, output_transform=_tensors, verbose=False
+            )
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise Refused(
+                f"torch-pruning cannot follow this model: {type(error).__name__}: {error}"
+            ) from error
         found = [
             Channels(graph, names[group[0].dep.target.module], group[0].dep.target.module, names)
             for group in graph.get_all_groups()

@@ -138,10 +138,3 @@ def rows(layer: nn.Linear, grain: int = 1) -> list[Member]:
     """The outputs of a linear layer."""
     names = ["weight", "bias"] if layer.bias is not None else ["weight"]
     return [Member(layer, name, 0, grain) for name in names]
-
-
-def linear(layer: nn.Module) -> nn.Linear:
-    """The layer, known to be linear; TypeError where it is not."""
-    if not isinstance(layer, nn.Linear):
-        raise TypeError(f"expected a linear layer, found a {type(layer).__name__}")
-    return layer

@@ -321,3 +321,21 @@ def test_a_teacher_is_asked_once_for_each_sample():
     assert sum(asked) == 96
     train(other, teacher=seeded(1), epochs=3)
     assert finetune.digest(module) == finetune.digest(other)
+
+
+def test_memory_formats_are_what_they_were():
+    class Pixels(Clouds):
+        def split(self, name: str) -> zoo.Split:
+            found = super().split(name)
+            return zoo.Split((found.inputs[0].reshape(-1, 2, 2, 2),), found.labels)
+
+    for groups in (1, 2):
+        module = nn.Sequential(nn.Conv2d(2, 8, 2, groups=groups), nn.Flatten(), nn.Linear(8, 3))
+        module[0].weight.data = module[0].weight.data.clone()
+        plain = [one.stride() for one in module.parameters()]
+        train(module, small("pixels", Pixels, network))
+        assert [one.stride() for one in module.parameters()] == plain
+        module.to(memory_format=torch.channels_last)
+        laid = module[0].weight.stride()
+        train(module, small("pixels", Pixels, network))
+        assert module[0].weight.stride() == laid
