@@ -21,7 +21,7 @@ class StudentRecipe:
     rate: float = 5e-3
     batch: int = 64
     copies: int = 1
-    reach: int = 1
+    reach: int = 2
 
     def samples(self, split: Split, seed: int) -> Split:
         """The training split with its moved copies: the same rows for the same seed."""
@@ -39,9 +39,13 @@ RECIPES: dict[str, StudentRecipe] = {
     # A step costs 0.2 ms, and its few images fill no more than ten steps an epoch.
     "digits_mlp": StudentRecipe(epochs=150, rate=1e-2),
     "lstm": StudentRecipe(epochs=40),
+    # Moved copies give resnet18's student of 24 k parameters 96.6 % instead of 95.3 %, of 95 k
+    # 97.8 % (calibration split, one to three seeds); four are what a minute allows.
+    "mobilenet_v3_small": StudentRecipe(epochs=10, copies=4),
+    "resnet18": StudentRecipe(epochs=10, copies=4),
     "vit": StudentRecipe(epochs=20, rate=3e-3),
 }
-"""By the model's full name; chosen on a part cut off the training split, see docs/results.md."""
+"""By the model's full name; chosen on the calibration split, which trains neither side."""
 
 
 def recipe(model: str) -> StudentRecipe:
