@@ -68,12 +68,15 @@ class Optimized:
     """What a technique returns. Subclass it where saving a module's weights is not enough.
 
     module: the eager module for the next stage, or None when a pipeline ends here.
+    ends: whether a pipeline ends here although there is a module: a later stage would lose what
+        this one did.
     batch: the only batch size it accepts, or None for any.
     tolerance: largest difference after reload, as a share of the largest output; a value above
         1e-5 needs `tolerance_reason`.
     """
 
     module: nn.Module | None = None
+    ends: bool = False
     batch: int | None = None
     tolerance: float = 1e-5
     tolerance_reason: str | None = None

@@ -59,7 +59,7 @@ def apply(
     optimized: Optimized = EagerModule(module)
     records: list[dict[str, Any]] = [dict(record) for record in before]
     for index, (name, params) in enumerate(parsed):
-        if optimized.module is None:
+        if optimized.module is None or optimized.ends:
             raise Refused(
                 f"{name} needs an eager module, and {parsed[index - 1][0]} leaves none: "
                 "it can only be the last stage"
