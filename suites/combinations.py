@@ -6,6 +6,13 @@ Any other is run by naming it: `--technique 'prune_channels:0.7+openvino_int8'`.
 from __future__ import annotations
 
 PIPELINES: dict[str, tuple[str, ...]] = {
-    "prune_unstructured:0.5+onnxruntime_int8": (),
+    "distill:4:0.9+onnxruntime_int8": ("resnet18", "mobilenet_v3_small"),
+    "distill:4:0.9+prune_channels:0.5+openvino_int8": ("resnet18",),
+    "distill:4:0.9+static_int8": (),
+    "prune_channels:0.5+onnxruntime": (),
+    "prune_channels:0.5+onnxruntime_int8": ("resnet18", "mobilenet_v3_small"),
+    "prune_channels:0.5+openvino_int8": (),
+    "prune_channels:0.5+qat_int8": (),
+    "prune_unstructured:0.5+onnxruntime_int8": ("resnet18",),
 }
 """Name → globs of models of the standard matrix; the full matrix meets every model."""

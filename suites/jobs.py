@@ -13,7 +13,7 @@ import torch
 
 import optimizers
 import zoo
-from gauge import evidence, fidelity, outputs, targets, timing
+from gauge import evidence, fidelity, outputs, recompiles, targets, timing
 from gauge import memory as peak
 from gauge.baseline_checks import BaselineProblem, find_problems
 from gauge.cache import file_digest
@@ -325,6 +325,7 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             seconds=arguments["seconds"][str(batch)],
             least_blocks=arguments["least_blocks"][str(batch)],
             candidate_first=arguments["number"] % 2 == 1,
+            watch=recompiles.watch,
         ).as_dict()
     return {"batches": measured}
 
