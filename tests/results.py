@@ -1,6 +1,6 @@
 """Writes docs/results.md: tables from a finished run's records, and what is measured beside it.
 
-    python tests/results.py REPORT [--cache DIR] [--models GLOB] [--processes 3] [--seeds 5]
+    python tests/results.py REPORT [--cache DIR] [--models GLOB] [--processes 3] [--seeds 8]
 
 REPORT is the folder that `pytest suites/ --report` wrote; `--cache` where that run kept its
 weights. The other tools (tests/reference_tools.py) and the distillation without its teacher

@@ -4,7 +4,7 @@ Both start from the same weights, see the same samples in the same order and tra
 they differ in the loss alone. The evaluation split is scored once, at the end: temperature, share
 and recipe were chosen on the calibration split, which neither training nor teacher has seen.
 
-    python tests/results_distillation.py MODEL WEIGHTS.safetensors --seeds 5
+    python tests/results_distillation.py MODEL WEIGHTS.safetensors --seeds 8
 
 prints a line of JSON a seed.
 """
@@ -23,7 +23,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-SEEDS = 5
+SEEDS = 8
+"""Gains have an SD of 0.4 points between seeds: eight tell 0.35 points from zero, three 1.0."""
+
 LEAST_SEEDS = 3
 
 
