@@ -159,3 +159,10 @@ def test_a_plug_in_that_is_missing_or_no_text_is_named(tmp_path):
     (tmp_path / "binary.py").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CatalogError, match=r"binary\.py"):
         catalog.read([tmp_path / "binary.py"])
+
+
+@pytest.mark.parametrize("kind", ["models", "techniques", "targets"])
+def test_the_readme_names_everything_there_is(kind, root):
+    text = (root / "README.md").read_text()
+    for name in getattr(catalog.read(), kind):
+        assert f"`{name.partition(':')[0]}" in text, name
