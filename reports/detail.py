@@ -13,6 +13,7 @@ from reports import formats, names
 from reports.cells import Cell
 from reports.records import Record
 
+MOST_LAYERS = 8
 ALARM = 0.01
 """Below this McNemar's p tells of a drop that the limit allows."""
 
@@ -31,6 +32,7 @@ def details(cell: Cell) -> list[Detail]:
         ("Evidence", _claims(evidence)),
         ("Stages", _stages(evidence)),
         ("Stage by stage", _ablation(cell)),
+        ("Layers in int8", _sensitivity(evidence)),
         ("Kernels", _kernels(evidence)),
         ("Reload", _reload(cell.gate("reload"))),
         ("Accuracy", _accuracy(cell.gate("accuracy"))),
@@ -92,6 +94,28 @@ def _ablation(cell: Cell) -> list[str]:
             for one in entries
             if one.get("reason")
         ]
+    return lines
+
+
+def _sensitivity(evidence: dict[str, Any]) -> list[str]:
+    """The layers that do most damage: signal to noise at the output with one of them in int8."""
+    lines = []
+    for stage in map(_mapping, _listing(evidence.get("stages"))):
+        notes = _mapping(stage.get("notes"))
+        told = _mapping(notes.get("sensitivity"))
+        levels = [
+            (level, name) for name, one in told.items() if (level := _number(one)) is not None
+        ]
+        if not levels:
+            continue
+        worst = ", ".join(f"{name} {level:.1f} dB" for level, name in sorted(levels)[:MOST_LAYERS])
+        lines.append(f"worst of {len(levels)}, each alone in int8: {worst}")
+        if kept := _listing(notes.get("kept")):
+            lines.append(f"left in FP32: {len(kept)}")
+        whole = _mapping(notes.get("sqnr"))
+        both = [_number(whole.get(name)) for name in ("all_int8", "kept")]
+        if None not in both:
+            lines.append(f"all in int8 {both[0]:.1f} dB, as it is {both[1]:.1f} dB")
     return lines
 
 

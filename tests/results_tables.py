@@ -241,16 +241,21 @@ def _ptq_of(one: Cell, qat: Cell) -> bool:
 
 
 def layer_table(cells: Sequence[Cell], model: str, most: int = 8) -> list[str]:
-    """The layers that lose most in int8, from a stage's note `sensitivities` (layer to loss)."""
+    """The layers that do most damage in int8, from a stage's note `sensitivity` (layer to dB)."""
     for cell in cells:
         if cell.model != model:
             continue
         evidence = (cell.gate("evidence") or {}).get("evidence") or {}
         for stage in evidence.get("stages", ()):
-            losses = (stage.get("notes") or {}).get("sensitivities")
-            if losses:
-                worst = sorted(losses.items(), key=lambda item: -item[1])[:most]
-                rows = [[name, f"{loss:.4f}"] for name, loss in worst]
-                head = ["layer", f"loss in int8, told by `{cell.technique}`"]
+            notes = stage.get("notes") or {}
+            decibels = notes.get("sensitivity")
+            if decibels:
+                kept = set(notes.get("kept") or ())
+                worst = sorted(decibels.items(), key=lambda item: item[1])[:most]
+                rows = [
+                    [name, f"{signal:.1f}", "FP32" if name in kept else "int8"]
+                    for name, signal in worst
+                ]
+                head = ["layer", "dB at the output, it alone in int8", f"in `{cell.technique}`"]
                 return table(head, rows)
     return [f"No technique of this run tells the layers of {model} apart."]

@@ -149,11 +149,15 @@ def test_qat_without_samples_is_not_told(cells, report):
 def test_the_worst_layers_are_shown_first():
     verdicts = made.cell("efficientnet_lite0", "static_int8")
     verdicts[0]["evidence"]["stages"] = [
-        {"technique": "static_int8", "notes": {"sensitivities": {"a": 0.01, "b": 0.3}}}
+        {
+            "technique": "static_int8",
+            "notes": {"sensitivity": {"a": 31.0, "b": 18.8}, "kept": ["b"]},
+        }
     ]
     cells = grouped.group(records.Records(made.run_record(), verdicts))
     lines = tables.layer_table(cells, "efficientnet_lite0")
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| b", "| a"]
+    assert ["FP32" in line for line in lines[2:]] == [True, False]
     assert "No technique" in tables.layer_table(cells, "resnet18")[0]
 
 
