@@ -1,4 +1,4 @@
-"""torch.compile: inductor's code for every shape, weights frozen; the modes are techniques."""
+"""torch.compile: inductor's code for every shape; the modes are techniques."""
 
 from __future__ import annotations
 

@@ -17,13 +17,14 @@ _PER_SHAPE = 8
 
 
 class CompiledModule(EagerModule):
-    """The weights of an eager module; compiled at its first call with a shape, weights frozen.
+    """The weights of an eager module; compiled at its first call with a shape.
 
     compiled: what runs. build_seconds: what compiling took in this process, by shape.
 
     Note: a graph for each shape, never a dynamic one: oneDNN packs weights for sizes it knows.
-    Calls run in inference mode, so that none is guarded against another grad mode, and weights can
-    be folded into the graph.
+    Calls run in inference mode, so that none is guarded against another grad mode. Weights are
+    not frozen into the graph: inductor keeps no frozen one, and every process would compile for a
+    quarter of a minute a shape. `aot_inductor` has them frozen.
     """
 
     mode = "default"
@@ -62,16 +63,12 @@ class CompiledModule(EagerModule):
     def _build(self, shapes: Any, args: Any, kwargs: Any) -> Any:
         """The first call with these shapes, which compiles; every later one finds the graph."""
         import torch._dynamo.config
-        import torch._inductor.config
 
         self._shapes.add(shapes)
         began = time.perf_counter()
         # All shapes share one code object: beyond the limit dynamo would run them eagerly.
         limit = _PER_SHAPE * (1 + len(self._shapes))
-        with (
-            torch._dynamo.config.patch(recompile_limit=limit, accumulated_recompile_limit=256),
-            torch._inductor.config.patch(freezing=True),
-        ):
+        with torch._dynamo.config.patch(recompile_limit=limit, accumulated_recompile_limit=256):
             result = self.compiled(*args, **kwargs)
         self.build_seconds[str(shapes)] = round(time.perf_counter() - began, 3)
         return result
