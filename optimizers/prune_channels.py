@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optimizers import slim_attention, slim_graph, slim_notes, slim_recurrent, slim_refit
+from optimizers import (
+    slim_attention,
+    slim_graph,
+    slim_notes,
+    slim_recurrent,
+    slim_refit,
+    statistics,
+)
 from optimizers.base import Context, Refused, Technique, register
 from optimizers.eager import EagerModule
 from optimizers.finetune import finetune
@@ -22,10 +29,15 @@ STEPS = 2
 """Cuts with a training after each: what remains is ranked again when it has adapted."""
 
 EPOCHS = 4.0
-LEAST = 30
+LEAST = 15
 """Epochs, and at least so many batches, of the training after each cut; twice after the last."""
 
 RATE = 3e-3
+RATE_UNLABELLED = 3e-4
+"""Pretrained models without labels, and with few samples, must not move far from what they know:
+seen on minilm at amount 0.5, 67 % of the nearest neighbours kept with this rate, 45 % with the
+other, 58 % without training."""
+
 ALPHA = 0.9
 """Share of the dense model's soft targets: the labels are fitted before long, these are not."""
 
@@ -87,17 +99,19 @@ class PruneChannels(Technique):
                 leave = dense[one.name] - round(gone)
                 cut(module, one, scores[one.name], leave, batch, products.get(one.name))
             slim_notes.lay_channels_last(module, laid)
+            statistics.renew(module, train)
             told.append(
                 finetune(
                     module,
                     context,
                     epochs=max(EPOCHS, LEAST * BATCH / len(train)) * (2 if step == STEPS else 1),
-                    learning_rate=RATE,
+                    learning_rate=RATE if train.labels is not None else RATE_UNLABELLED,
                     teacher=teacher,
                     alpha=ALPHA,
                     batch=BATCH,
                 )
             )
+        statistics.renew(module, train)
         context.notes |= {
             "attention": attention,
             "sizes": slim_notes.changed(before, module),
