@@ -74,6 +74,9 @@ def _observed(module: nn.Module, example: tuple[Any, ...]) -> GraphModule:
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import prepare_fx
 
+    if not list(module.children()):
+        # Layers are replaced in their parent: a module that is itself one needs a parent.
+        module = nn.Sequential(module)
     prepared: GraphModule = prepare_fx(module, get_default_qconfig_mapping(_ENGINE), example)
     return prepared
 

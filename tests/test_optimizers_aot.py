@@ -245,3 +245,50 @@ def test_int8_is_refused_where_it_has_no_kernels(technique, tmp_path):
         apply(technique, model, tmp_path, "cuda")
     with pytest.raises(Refused, match="int8 leaves nothing in half precision"):
         apply(technique, model, tmp_path, "bf16_cpu")
+
+
+def test_opt_16_an_int8_head_is_stored_beside_the_table_it_was_tied_to(monkeypatch, tmp_path):
+    pytest.importorskip("torchao")
+    model = known("test_words", monkeypatch)
+    torch.manual_seed(0)
+    module = model.build().eval()
+    package, records = apply("static_int8", model, tmp_path, module=module)
+    assert records[-1]["notes"]["quantised"] == 1
+    # Calibrated on 48 random means, it clips some of the others.
+    assert largest_difference(outputs(package, model), outputs(module, model)) < 0.3
+    # One tensor before, the table in FP32 and the head in int8 after: size has to tell it.
+    table = module.embedding.weight.detach().numpy().tobytes()
+    with zipfile.ZipFile(saved(package, tmp_path) / "model.pt2") as archive:
+        objects = [archive.read(name) for name in archive.namelist() if name.endswith(".so")]
+    assert table in b"".join(objects)
+    with pytest.raises(Refused, match="no Linear layer with a weight of its own in test_words"):
+        apply("weight_only_int8", model, tmp_path / "weights")
+
+
+class Uneven(Small):
+    """A classifier whose first feature is 3000 times the others, its weight as much smaller."""
+
+    def build(self):
+        module = nn.Linear(16, 4)
+        with torch.no_grad():
+            module.weight[:, 0] /= 3000
+        return module
+
+    def inputs(self, generator, rows):
+        inputs = torch.randn(rows, 16, generator=generator)
+        inputs[:, 0] *= 3000
+        return (inputs,)
+
+
+@pytest.mark.parametrize("technique", ["static_int8:minmax", "static_int8_fx"])
+def test_opt_03_one_extreme_channel_ruins_a_step_for_all(technique, monkeypatch, tmp_path):
+    pytest.importorskip("torchao")
+    model = known(small("test_uneven", Uneven), monkeypatch)
+    torch.manual_seed(0)
+    module = model.build().eval()
+    optimized, _ = apply(technique, model, tmp_path, module=module)
+    inputs = model.split("evaluation").inputs[0]
+    with torch.no_grad():
+        alike = (optimized(inputs).argmax(1) == module(inputs).argmax(1)).float().mean()
+    # Nothing is repaired in silence: it is what the accuracy gate is there to fail.
+    assert alike < 0.9
