@@ -1,4 +1,4 @@
-"""Pipelines that the matrix holds, and the models that meet them in the standard one.
+"""Pipelines that the matrix holds, and models that meet them, or a variant, in the standard one.
 
 Any other is run by naming it: `--technique 'prune_channels:0.7+openvino_int8'`.
 """
@@ -9,6 +9,7 @@ PIPELINES: dict[str, tuple[str, ...]] = {
     "distill:4:0.9+onnxruntime_int8": ("resnet18", "mobilenet_v3_small"),
     "distill:4:0.9+prune_channels:0.5+openvino_int8": ("resnet18",),
     "distill:4:0.9+static_int8": (),
+    "onnxruntime_int8:channel:auto": ("efficientnet_lite0",),
     "prune_channels:0.5+onnxruntime": (),
     "prune_channels:0.5+onnxruntime_int8": ("mobilenet_v3_small",),
     "prune_channels:0.7+onnxruntime_int8": ("resnet18",),

@@ -121,7 +121,7 @@ def _declared(catalog: Catalog, matrix: str) -> list[str]:
         variants: tuple[dict[str, Any], ...] = definition.attributes["variants"] or ({},)
         for params in variants if matrix == "full" else variants[:1]:
             names.append(naming.format_stage(name, params, variants))
-    return names + list(PIPELINES)
+    return list(dict.fromkeys([*names, *PIPELINES]))
 
 
 def _models(catalog: Catalog, patterns: list[str], matrix: str) -> list[str]:
