@@ -45,7 +45,13 @@ def annotated(module: nn.Module, context: Context, observer: str, qat: bool = Fa
     from torchao.quantization.pt2e import quantize_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
-    module.train(qat)
+    module.eval()
+    if qat:
+        # The patterns are those of BatchNorm in train mode. Nothing else: random depth or dropout
+        # written out in a model stay in the graph, and no switch of torchao's turns them off.
+        for layer in module.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.train()
     examples = aot_build.calls(module, context, (aot_build.TRACED, 3))
     # Not strict, resnets come out with partitions of several outputs, which the quantizer refuses.
     program = aot_build.export(module, examples[aot_build.TRACED], context, examples[3])

@@ -26,6 +26,7 @@ _RATE = 3e-5
 
 _BATCH = 64
 _EPSILON = 1e-5
+_SAME = 1e-6
 
 
 @register
@@ -54,6 +55,7 @@ class QatInt8(Technique):
         trained, held = holdout(context.train(), _HELD, context.seed)
         graph = pt2e.annotated(_same_epsilon(module), context, "minmax", qat=True)
         _to_eval(graph)
+        _check_exact(graph, module, held, context)
         context.notes["samples"] = _set_ranges(graph, context)
         _train(graph, module, context, trained, held)
         package = pt2e.lower(graph, module, context)
@@ -73,6 +75,27 @@ def _same_epsilon(module: nn.Module) -> nn.Module:
             norm.running_var += norm.eps - _EPSILON
             norm.eps = _EPSILON
     return module
+
+
+def _check_exact(graph: GraphModule, module: nn.Module, held: Split, context: Context) -> None:
+    """Before any rounding the graph must be the module: what it loses here, no training finds."""
+    from torchao.quantization.pt2e import (
+        disable_fake_quant,
+        disable_observer,
+        enable_fake_quant,
+        enable_observer,
+    )
+
+    graph.apply(disable_fake_quant)
+    graph.apply(disable_observer)
+    error = _error(graph, module, held)
+    graph.apply(enable_observer)
+    graph.apply(enable_fake_quant)
+    if not error <= _SAME:
+        raise Refused(
+            f"the graph that torchao trains computes something else than {context.model.full_name}:"
+            f" {error:.1e} of its outputs' power, before any rounding"
+        )
 
 
 def _train(

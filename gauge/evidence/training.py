@@ -48,7 +48,8 @@ def trained_quantised(subject: Subject) -> Finding:
 
 def scales(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The int8 scale of each output channel of Linear layers and of convolutions with BatchNorm."""
-    named = [(n, m) for n, m in module.named_modules() if not list(m.children())]
+    kinds = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
+    named = [(n, m) for n, m in module.named_modules() if isinstance(m, kinds)]
     for (name, layer), (_, after) in zip(named, [*named[1:], ("", nn.Identity())], strict=True):
         weight = getattr(layer, "weight", None)
         if isinstance(layer, nn.modules.conv._ConvNd) and not layer.transposed:
