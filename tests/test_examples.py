@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from running import ROOT, suites
 
+from suites import catalog
+
 EXPORT = """
 import sys, torch
 sys.path.insert(0, "examples")
@@ -34,7 +36,13 @@ def example(tmp_path, cache, name, *words, **settings):
 
 
 def test_my_model_meets_every_technique(tmp_path, cache):
-    ran = example(tmp_path, cache, "my_model.py", "--model=wine_mlp")
+    listed = example(tmp_path, cache, "my_model.py", "--model=wine_mlp", "--co", "-q")
+    for name in catalog.read().techniques:
+        assert f"test_accuracy[wine_mlp-{name}" in listed.output
+    # Not those that compile, which takes minutes.
+    few = "none dynamic_int8 onnxruntime onnxruntime_int8 prune_unstructured:0.5 low_rank:0.5"
+    words = [f"--technique={name}" for name in few.split()]
+    ran = example(tmp_path, cache, "my_model.py", "--model=wine_mlp", *words)
     assert ran.run["models"]["wine_mlp"]["score"]["cpu"] > 0.9
     for technique in ("onnxruntime", "dynamic_int8"):
         verdicts = ran.verdicts(f"wine_mlp-{technique}-cpu")
