@@ -108,7 +108,14 @@ def test_a_stopped_run_keeps_what_it_has_and_resume_measures_the_rest(cache, tmp
     report = tmp_path / "out"
     command = [sys.executable, "-u", "-m", "pytest", "suites", "-p", "no:cacheprovider"]
     command += ["--report", str(report), "--cache", str(cache), *CELLS]
-    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert running.stdout is not None
     for line in running.stdout:
         if "digits_mlp-onnxruntime-cpu: speed" in line:
