@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_FAILURES = 30
 MOST_REASONS = 8
+WIDE = 140
 CLASSES = "A: the same architecture; B: pruned or factorised from it; C: another one"
 
 
@@ -60,7 +61,8 @@ def summary(run: Run, reporter: Any) -> None:
     found = summarize(read)
     reporter.section("optgauge")
     reporter.write_line(f"{found.verdict}: {found.sentence}", bold=True)
-    width = max(78, min(reporter._tw.fullwidth, 140)) - 2
+    # A file or a CI log has no width to keep to, and a folded name is hard to read or to copy.
+    width = max(78, min(reporter._tw.fullwidth, 140)) - 2 if reporter.isatty else WIDE
     for line in _picks(read, width):
         reporter.write_line(line)
     for line in _failures(found):
