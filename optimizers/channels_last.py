@@ -19,7 +19,7 @@ class ChannelsLast(Technique):
     family = "layout"
     changes = "numerics"
     claims = ("layout",)
-    standard = ("resnet18", "mobilenet_v3_small", "efficientnet_lite0")
+    standard = ("resnet18", "mobilenet_v3_small")
     lossless = True
 
     def apply(self, module: nn.Module, context: Context) -> EagerModule:

@@ -23,7 +23,7 @@ class DynamicInt8(Technique):
     family = "quantization"
     changes = "numerics"
     claims = ("integer_kernels",)
-    standard = ("digits_mlp", "lstm", "minilm", "vit")
+    standard = ("digits_mlp", "lstm", "vit")
 
     def refuses(self, model: Model, target: Device) -> str | None:
         if target.device != "cpu":

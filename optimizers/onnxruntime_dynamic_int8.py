@@ -28,7 +28,7 @@ class OnnxRuntimeDynamicInt8(Technique):
     family = "quantization"
     changes = "numerics"
     claims = ("runtime", "integer_kernels")
-    standard = ("minilm", "lstm")
+    standard = ("lstm",)
 
     def refuses(self, model: Model, target: Device) -> str | None:
         if target.device != "cpu":

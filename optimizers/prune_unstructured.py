@@ -35,7 +35,7 @@ class PruneUnstructured(Technique):
         {"amount": 0.5, "scope": "global"},
         {"amount": 0.9, "scope": "global"},
     )
-    standard = ("digits_mlp", "resnet18", "minilm")
+    standard = ("digits_mlp", "resnet18")
 
     def apply(self, module: nn.Module, context: Context) -> EagerModule:
         amount, scope = context.params["amount"], context.params["scope"]

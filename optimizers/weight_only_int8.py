@@ -40,7 +40,7 @@ class WeightOnlyInt8(Technique):
     family = "quantization"
     changes = "numerics"
     claims = ("integer_weights",)
-    standard = ("minilm",)
+    standard = ("vit",)
 
     def refuses(self, model: Model, target: Device) -> str | None:
         return missing()
