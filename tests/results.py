@@ -135,11 +135,20 @@ def page(found: records.Records, kept: Kept, samples: Path) -> str:
     for class_, words in tables.CLASSES.items():
         lines += ["", f"## Class {class_}: {words}", "", *tables.class_table(cells, class_)]
     lines += ["", "## Geometric means", "", *tables.means(cells)]
+    lines += ["", "## Class A against single tools", "", *_against(cells, kept)]
+    lines += ["", "## Distillation without its teacher", "", *_taught(kept)]
+    qat, layers = tables.qat_table(cells, samples), tables.layer_table(cells, "efficientnet_lite0")
+    lines += ["", "## QAT against PTQ", "", *qat]
+    lines += ["", "## Layers of efficientnet_lite0 in int8", "", *layers]
+    lines += ["", "## What loses", "", *tables.losers(cells)]
+    return "\n".join(lines) + "\n"
+
+
+def _against(cells: Sequence[grouped.Cell], kept: Kept) -> list[str]:
     timed = tables.tools(kept.all("tool"))
-    lines += [
-        "",
-        "## Class A against single tools",
-        "",
+    if not timed:
+        return ["Not measured."]
+    return [
         "Each tool as its documentation shows (tests/reference_tools.py), timed against eager FP32"
         " in turns, after the run; a ratio here is a quotient of two such speedups.",
         "",
@@ -147,12 +156,6 @@ def page(found: records.Records, kept: Kept, samples: Path) -> str:
         "",
         *tables.tool_table(timed),
     ]
-    lines += ["", "## Distillation without its teacher", "", *_taught(kept)]
-    qat, layers = tables.qat_table(cells, samples), tables.layer_table(cells, "efficientnet_lite0")
-    lines += ["", "## QAT against PTQ", "", *qat]
-    lines += ["", "## Layers of efficientnet_lite0 in int8", "", *layers]
-    lines += ["", "## What loses", "", *tables.losers(cells)]
-    return "\n".join(lines) + "\n"
 
 
 def _taught(kept: Kept) -> list[str]:

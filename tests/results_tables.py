@@ -180,6 +180,9 @@ def against_tools(cells: Sequence[Cell], found: Sequence[Tool]) -> list[str]:
     rows, ratios = [], []
     for model, pick in best(cells, "A").items():
         rivals = [one for one in found if one.model == model and one.certified and one.ratio]
+        if not any(one.model == model for one in found):
+            rows.append([model, "", "", "the tools were not run on it"])
+            continue
         if pick.cell is None or not rivals:
             rows.append([model, "", "", "nothing certified to compare"])
             continue
