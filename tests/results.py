@@ -15,6 +15,7 @@ import argparse
 import fnmatch
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -116,7 +117,7 @@ def header(run: Record) -> list[str]:
         "",
         f"- Run `{run['run']}`, {formats.moment(run['started'])}, commit `{run['commit'][:12]}`"
         f"{' with changes' if run.get('dirty') else ''}, seed {run.get('seed')}: "
-        f"`{run.get('command')}`",
+        f"`{_command(run)}`",
         f"- {machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread, {memory}, "
         f"{', '.join(machine.get('flags') or ())}",
         f"- Largest SD of an A/A cell between processes: {noise}",
@@ -126,6 +127,11 @@ def header(run: Record) -> list[str]:
         " Certified is what passes the gates evidence, reload and accuracy (one point). Classes are"
         " never mixed: a swapped architecture makes large factors easy on an easy task.",
     ]
+
+
+def _command(run: Record) -> str:
+    """The run's command without the folders it used, which are nobody else's."""
+    return re.sub(r" --(cache|report)[ =]\S+", "", str(run.get("command")))
 
 
 def page(found: records.Records, kept: Kept, samples: Path) -> str:
