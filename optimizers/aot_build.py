@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import shutil
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 from optimizers.aot_package import ANY, AotPackage, Rows
 from optimizers.base import Context, Refused
 from optimizers.interface import Call, Interface, bind, growing
+from optimizers.quiet import quiet
 from optimizers.structure import Structure, flatten
 
 FIXED = (1, 32)
@@ -27,7 +25,7 @@ TRACED = 2
 
 _TRIED = (1, 3, 32)
 _CLOSE = 1e-3
-_CHATTER = ("torch.export", "torch.fx", "torch._dynamo", "torch._inductor", "torchao")
+CHATTER = ("torch.export", "torch.fx", "torch._dynamo", "torch._inductor", "torchao")
 _OPTIONS = {
     # Weights become constants, laid out as the kernels want them.
     "freezing": True,
@@ -63,7 +61,7 @@ def export(
     """
     shapes = None if larger is None else _dynamic(call.arguments, larger.arguments)
     try:
-        with quiet():
+        with quiet(*CHATTER):
             return torch.export.export(
                 module, call.args, call.kwargs, dynamic_shapes=shapes, strict=strict
             )
@@ -159,7 +157,7 @@ def _compile(program: torch.export.ExportedProgram, path: Path) -> None:
     import torch._inductor
 
     whole = path.with_suffix(".whole.pt2")
-    with quiet():
+    with quiet(*CHATTER):
         torch._inductor.aoti_compile_and_package(
             program, package_path=str(whole), inductor_configs=_OPTIONS
         )
@@ -191,19 +189,3 @@ def _check(
                 raise RuntimeError(
                     f"the package computes something else than the module at batch {size}"
                 )
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No chatter from exporter and compiler: what they warn of is an error below, or their own."""
-    loggers = [logging.getLogger(name) for name in _CHATTER]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 from optimizers.base import Context, Refused
 from optimizers.interface import Call, Interface, bind, growing
 from optimizers.onnx_model import OnnxModel, errors, first_line
+from optimizers.quiet import quiet
 from optimizers.structure import Structure, flatten
 
 EXPORTER = "torch.onnx dynamo exporter"
@@ -150,7 +148,7 @@ def _write(module: nn.Module, calls: dict[int, Call], path: Path, context: Conte
 def _export(module: nn.Module, calls: dict[int, Call], path: Path, dimension: Any) -> list[str]:
     call, larger = calls[_TRACED], calls[max(_SIZES)]
     size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
-    with _quiet():
+    with quiet(*_CHATTER):
         program = torch.onnx.export(
             module,
             call.args,
@@ -226,22 +224,6 @@ def _interface(call: Call, taken: list[str], outputs: Any) -> Interface:
         unused=[name for name in tensors if name not in names],
         outputs=outputs,
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No chatter from the exporter: what it warns of is either an error below or its own code's."""
-    loggers = [logging.getLogger(name) for name in _CHATTER]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def _cause(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from torch.fx import GraphModule
 from optimizers import aot_build
 from optimizers.aot_package import ANY, AotPackage
 from optimizers.base import Context, Device, Refused
+from optimizers.quiet import quiet
 
 OBSERVERS = {"minmax": "MinMaxObserver", "histogram": "HistogramObserver"}
 
@@ -57,7 +58,7 @@ def annotated(module: nn.Module, context: Context, observer: str, qat: bool = Fa
     program = aot_build.export(module, examples[aot_build.TRACED], context, examples[3])
     quantizer = x86.X86InductorQuantizer().set_global(_config(observer, qat))
     prepare = quantize_pt2e.prepare_qat_pt2e if qat else quantize_pt2e.prepare_pt2e
-    with aot_build.quiet():
+    with quiet(*aot_build.CHATTER):
         return prepare(program.module(), quantizer)
 
 
@@ -80,7 +81,7 @@ def lower(graph: GraphModule, like: nn.Module, context: Context) -> AotPackage:
     """
     from torchao.quantization.pt2e import quantize_pt2e
 
-    with aot_build.quiet():
+    with quiet(*aot_build.CHATTER):
         graph = quantize_pt2e.convert_pt2e(graph)
     layers = quantised(graph)
     if not layers:
