@@ -50,8 +50,13 @@ def _name(run: Run, stage: Any) -> str:
 def score(run: Run, cell: Cell) -> float | None:
     """Mean score of a cell's reloaded artifact."""
     found = run.engine.examined(cell)["accuracy"]
-    scores = found.get("candidate")
-    return statistics.fmean(scores) if scores and None not in scores else None
+    return mean(found.get("candidate"))
+
+
+def mean(scores: list[float | None] | None) -> float | None:
+    """The mean of per-sample scores; None without any, and where one was not finite."""
+    known = [score for score in scores or () if score is not None]
+    return statistics.fmean(known) if known and len(known) == len(scores or ()) else None
 
 
 def size(run: Run, cell: Cell) -> float:

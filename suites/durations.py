@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from statistics import median
+
+from reports import records
 
 # Seconds of a stage nobody has timed here yet; measured on two cores with one thread.
 TYPICAL = {
@@ -45,10 +46,7 @@ class Durations:
         return median(same) if same else TYPICAL[stage]
 
     def save(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(self.seen))
-        os.replace(temporary, self.path)
+        records.replace(self.path, json.dumps(self.seen).encode())
 
 
 def spoken(seconds: float) -> str:

@@ -62,7 +62,7 @@ def summary(run: Run, reporter: Any) -> None:
     reporter.section("optgauge")
     reporter.write_line(f"{found.verdict}: {found.sentence}", bold=True)
     # A file or a CI log has no width to keep to, and a folded name is hard to read or to copy.
-    width = max(78, min(reporter._tw.fullwidth, 140)) - 2 if reporter.isatty else WIDE
+    width = max(78, min(reporter._tw.fullwidth, WIDE)) - 2 if reporter.isatty else WIDE
     for line in _picks(read, width):
         reporter.write_line(line)
     for line in _failures(found):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from gauge.policy import Limit
-from gauge.sequential import too_near
+from gauge.sequential import clearance, too_near
+from reports import records
 
 if TYPE_CHECKING:
     from suites.run import Run
@@ -51,10 +51,7 @@ class Usual:
         return median(value for value, _ in row), median(sigma for _, sigma in row)
 
     def save(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(self.seen))
-        os.replace(temporary, self.path)
+        records.replace(self.path, json.dumps(self.seen).encode())
 
 
 def _key(cell: str, batch: int | None) -> str:
@@ -96,14 +93,9 @@ def _near(run: Run, usual: Usual) -> Iterator[str]:
             yield (
                 f"{limit.source}: speed >= {limit.bound:g} is too near to decide: "
                 f"{cell.id} at batch {batch} usually reaches {value:.3g} (σ {100 * sigma:.1f} %); "
-                f"keep at most {value / distance(sigma):.3g}, or say in the line why: "
+                f"keep at most {value / clearance(sigma):.3g}, or say in the line why: "
                 'near = "…"'
             )
-
-
-def distance(sigma: float) -> float:
-    """The factor that a limit must stay below the usual value: max(3 %, 2.5 σ)."""
-    return math.exp(max(-math.log1p(-0.03), 2.5 * sigma))
 
 
 def _timed(run: Run) -> Iterable[tuple[Any, int]]:

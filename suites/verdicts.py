@@ -79,14 +79,8 @@ def _accuracy(run: Run, cell: Cell, batch: None) -> Verdict:
     # policy loosens for a technique that is known to lose.
     measured["extra"] = {**measured["extra"], "margin": run.policy.general("accuracy")}
     verdict = judges.judge_accuracy(measured, run.limit(cell, "accuracy", None))
-    return _by_stage(
-        run, cell, verdict, lambda one: ablation.score(run, one), "score", _score_of(measured)
-    )
-
-
-def _score_of(measured: dict[str, Any]) -> float | None:
-    scores = measured["baseline"]
-    return statistics.fmean(scores) if scores and None not in scores else None
+    start = ablation.mean(measured["baseline"])
+    return _by_stage(run, cell, verdict, lambda one: ablation.score(run, one), "score", start)
 
 
 def _by_stage(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import Ran, suites
 
-from gauge.sequential import too_near
-from suites.usual import FILE, Usual, distance
+from gauge.sequential import clearance, too_near
+from suites.usual import FILE, Usual
 
 CELL = "digits_mlp-onnxruntime-cpu"
 ASKED = ("--model=digits_mlp", "--technique=onnxruntime", "--effort=quick")
@@ -62,7 +62,7 @@ def test_a_damaged_file_counts_as_none(tmp_path, text):
 
 @given(st.floats(0.05, 50), st.floats(0, 0.5))
 def test_what_is_advised_is_no_longer_too_near(value, sigma):
-    advised = value / distance(sigma)
+    advised = value / clearance(sigma)
     assert not too_near(advised * (1 - 1e-9), value, sigma)
     assert too_near(advised * (1 + 1e-9), value, sigma)
     assert math.isfinite(advised)
