@@ -1,18 +1,21 @@
-"""Writes docs/results.md: tables from a finished run's records, and what is measured beside it.
+"""Writes docs/results.md: tables from finished runs' records, and what is measured beside them.
 
-    python tests/results.py REPORT [--cache DIR] [--models GLOB] [--processes 3] [--seeds 8]
+    python tests/results.py REPORT [MORE ...] [--cache DIR] [--models GLOB] [--processes 3]
 
-REPORT is the folder that `pytest suites/ --report` wrote; `--cache` where that run kept its
-weights. The other tools (tests/reference_tools.py) and the distillation without its teacher
-(tests/results_distillation.py) are run here, on the same weights, a process a model and turn; what
-they print is kept in `REPORT/measured.jsonl`, and only what is missing there is measured again.
-Run by `tox -e results`.
+REPORT is the folder that `pytest suites/ --report` wrote, MORE those of runs that add cells (one
+of QAT and PTQ on every model, say); `--cache` where they kept their weights. The other tools
+(tests/reference_tools.py), class A's best against the best of them (tests/results_rivals.py) and
+distillation without its teacher (tests/results_distillation.py) are measured here, on the same
+weights, a process a model and turn. What they print is kept in `REPORT/measured.jsonl` (or
+`--measured FILE`) with the weights' hash and all versions: only what is missing for these is
+measured again. Run by `tox -e results`.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import hashlib
 import json
 import os
 import re
@@ -63,19 +66,34 @@ def measured(script: str, words: Sequence[str], threads: int) -> list[Record]:
 
 
 class Kept:
-    """Lines of `measured.jsonl`, by what was measured and in which turn."""
+    """Lines of `measured.jsonl` for the weights, versions and machine of one run."""
 
-    def __init__(self, path: Path, run: str) -> None:
-        self.path, self.run = path, run
+    def __init__(self, path: Path, run: Record) -> None:
+        self.path = path
+        facts = [run["versions"], run["machine"]["cpu"], run["machine"]["threads"]]
+        self.where = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        self.weights = {name: one["sha256"] for name, one in run["models"].items()}
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.rows: list[Record] = [row for row in map(json.loads, lines) if row["run"] == run]
+        self.rows: list[Record] = [row for row in map(json.loads, lines) if self._holds(row)]
+
+    def _holds(self, row: Record) -> bool:
+        return row["where"] == self.where and row["weights"] == self.weights.get(row["model"])
 
     def get(self, what: str, model: str, turn: int) -> list[Record]:
         place = (what, model, turn)
         return [row for row in self.rows if (row["what"], row["model"], row["turn"]) == place]
 
     def add(self, what: str, turn: int, found: Sequence[Record]) -> None:
-        new = [{"run": self.run, "what": what, "turn": turn, **row} for row in found]
+        new = [
+            {
+                "where": self.where,
+                "weights": self.weights[row["model"]],
+                "what": what,
+                "turn": turn,
+                **row,
+            }
+            for row in found
+        ]
         self.rows += new
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in new)
@@ -84,8 +102,35 @@ class Kept:
         return [row for row in self.rows if row["what"] == what]
 
 
-def measure_all(run: Record, cache: Path, kept: Kept, chosen: argparse.Namespace) -> None:
+def joined(reports: Sequence[Path]) -> records.Records:
+    """The first run's records, and the cells that only later runs have.
+
+    Raises SystemExit for a run that did not finish, or that measured other weights or versions.
+    """
+    runs = [records.read(folder) for folder in reports]
+    first = runs[0]
+    verdicts, known = (
+        list(first.verdicts),
+        {records.cell_key(one["cell"]) for one in first.verdicts},
+    )
+    for folder, found in zip(reports, runs, strict=True):
+        if not found.run.get("complete"):
+            raise SystemExit(f"{folder} is of a run that did not finish")
+        for name, model in found.run["models"].items():
+            if first.run["models"].get(name, model)["sha256"] != model["sha256"]:
+                raise SystemExit(f"{folder} measured other weights of {name} than {reports[0]}")
+        if found.run["versions"] != first.run["versions"]:
+            raise SystemExit(f"{folder} was made with other versions than {reports[0]}")
+        verdicts += [one for one in found.verdicts if records.cell_key(one["cell"]) not in known]
+        known |= {records.cell_key(one["cell"]) for one in found.verdicts}
+    return records.Records(first.run, verdicts)
+
+
+def measure_all(
+    found: records.Records, cache: Path, kept: Kept, chosen: argparse.Namespace
+) -> None:
     """Tools in turns over the models, so that no model's processes come back to back."""
+    run = found.run
     threads = int((run.get("machine") or {}).get("threads") or 1)
     models = [name for name in run["models"] if fnmatch.fnmatchcase(name, chosen.models)]
     files = {name: weights(cache, name, run["models"][name]["sha256"]) for name in models}
@@ -95,6 +140,17 @@ def measure_all(run: Record, cache: Path, kept: Kept, chosen: argparse.Namespace
                 print(f"tools, process {turn + 1}: {name}", flush=True)
                 words = [name, str(files[name]), "--threads", str(threads)]
                 kept.add("tool", turn, measured("reference_tools.py", words, threads))
+    pairs = tables.rivals(grouped.group(found), tables.tools(kept.all("tool")))
+    for turn in range(chosen.processes):
+        for name, (tool, technique) in pairs.items():
+            held = kept.get("rival", name, turn)
+            if name in models and not any(
+                (row["tool"], row["technique"]) == (tool, technique) for row in held
+            ):
+                print(f"best against best, process {turn + 1}: {name}", flush=True)
+                words = [name, str(files[name]), tool, technique, "--threads", str(threads)]
+                words += ["--candidate-first"] * (turn % 2)
+                kept.add("rival", turn, measured("results_rivals.py", words, threads))
     for name in models:
         if name in TEACHING and not kept.get("distillation", name, chosen.seeds):
             print(f"distillation, {chosen.seeds} seeds: {name}", flush=True)
@@ -134,8 +190,8 @@ def _command(run: Record) -> str:
     return re.sub(r" --(cache|report)[ =]\S+", "", str(run.get("command")))
 
 
-def page(found: records.Records, kept: Kept, samples: Path) -> str:
-    """docs/results.md."""
+def page(found: records.Records, kept: Kept, folders: Sequence[Path]) -> str:
+    """docs/results.md. folders: with per-sample results, the first that has a cell's counts."""
     cells = grouped.group(found)
     lines = header(found.run)
     for class_, words in tables.CLASSES.items():
@@ -143,7 +199,7 @@ def page(found: records.Records, kept: Kept, samples: Path) -> str:
     lines += ["", "## Geometric means", "", *tables.means(cells)]
     lines += ["", "## Class A against single tools", "", *_against(cells, kept)]
     lines += ["", "## Distillation without its teacher", "", *_taught(kept)]
-    qat, layers = tables.qat_table(cells, samples), tables.layer_table(cells, "efficientnet_lite0")
+    qat, layers = tables.qat_table(cells, folders), tables.layer_table(cells, "efficientnet_lite0")
     lines += ["", "## QAT against PTQ", "", *qat]
     lines += ["", "## Layers of efficientnet_lite0 in int8", "", *layers]
     lines += ["", "## What loses", "", *tables.losers(cells)]
@@ -156,9 +212,9 @@ def _against(cells: Sequence[grouped.Cell], kept: Kept) -> list[str]:
         return ["Not measured."]
     return [
         "Each tool as its documentation shows (tests/reference_tools.py), timed against eager FP32"
-        " in turns, after the run; a ratio here is a quotient of two such speedups.",
+        " in turns, after the run. The ratio is measured by itself: both in turns in one process.",
         "",
-        *tables.against_tools(cells, timed),
+        *tables.against_tools(cells, timed, kept.all("rival")),
         "",
         *tables.tool_table(timed),
     ]
@@ -179,20 +235,19 @@ def main() -> None:
     from suites.options import _default_cache
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("report", type=Path)
+    parser.add_argument("reports", type=Path, nargs="+", metavar="REPORT")
+    parser.add_argument("--measured", type=Path, default=None)
     parser.add_argument("--cache", type=Path, default=None)
     parser.add_argument("--models", default="*", help="a glob of models to measure beside")
     parser.add_argument("--processes", type=int, default=3, help="that time each tool")
     parser.add_argument("--seeds", type=int, default=results_distillation.SEEDS)
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "results.md")
     chosen = parser.parse_args()
-    found = records.read(chosen.report)
-    if not found.run.get("complete"):
-        raise SystemExit(f"{chosen.report} is of a run that did not finish")
-    kept = Kept(chosen.report / "measured.jsonl", found.run["run"])
-    measure_all(found.run, chosen.cache or _default_cache(), kept, chosen)
+    found = joined(chosen.reports)
+    kept = Kept(chosen.measured or chosen.reports[0] / "measured.jsonl", found.run)
+    measure_all(found, chosen.cache or _default_cache(), kept, chosen)
     chosen.out.parent.mkdir(exist_ok=True)
-    text = page(found, kept, chosen.report / "samples")
+    text = page(found, kept, [folder / "samples" for folder in chosen.reports])
     records.replace(chosen.out, text.encode("utf-8"))
     print(chosen.out)
 

@@ -175,32 +175,50 @@ def tool_table(found: Sequence[Tool]) -> list[str]:
     return table(["model", "tool", "speedup, batch 1", "drop", "accuracy"], rows)
 
 
-def against_tools(cells: Sequence[Cell], found: Sequence[Tool]) -> list[str]:
-    """Class A's best of each model over the best certified tool, and their mean."""
-    rows, ratios = [], []
+def rivals(cells: Sequence[Cell], found: Sequence[Tool]) -> dict[str, tuple[str, str]]:
+    """By model the best certified tool and class A's best technique, where both exist."""
+    pairs = {}
     for model, pick in best(cells, "A").items():
-        rivals = [one for one in found if one.model == model and one.certified and one.ratio]
-        if not any(one.model == model for one in found):
-            rows.append([model, "", "", "the tools were not run on it"])
+        others = [one for one in found if one.model == model and one.certified and one.ratio]
+        if pick.cell is not None and others:
+            pairs[model] = (max(others, key=lambda one: one.ratio or 0.0).name, pick.cell.technique)
+    return pairs
+
+
+def against_tools(
+    cells: Sequence[Cell], found: Sequence[Tool], timed: Sequence[Row] = ()
+) -> list[str]:
+    """Class A's best of each model against the best certified tool, and their mean.
+
+    timed: what tests/results_rivals.py printed. Slower counts where the whole interval does.
+    """
+    rows, ratios = [], []
+    pairs = rivals(cells, found)
+    speeds = {(one.model, one.name): one.ratio for one in found}
+    for model, pick in best(cells, "A").items():
+        if model not in pairs:
+            tried = any(one.model == model for one in found)
+            why = "nothing certified to compare" if tried else "the tools were not run on it"
+            rows.append([model, "", "", why])
             continue
-        if pick.cell is None or not rivals:
-            rows.append([model, "", "", "nothing certified to compare"])
-            continue
-        rival = max(rivals, key=lambda one: one.ratio or 0.0)
-        mine = pick.cell.value("speed")
-        if mine is None or rival.ratio is None:
+        tool, technique = pairs[model]
+        assert pick.cell is not None
+        mine, other = pick.cell.value("speed"), speeds[model, tool]
+        if mine is None or other is None:
             raise ValueError(f"the best cell or tool of {model} has no speed")
-        ratios.append(mine / rival.ratio)
-        told = f"{ratios[-1]:.2f}×" + (" (slower)" if ratios[-1] < 1 else "")
-        rows.append(
-            [
-                model,
-                f"`{pick.cell.technique}` {mine:.2f}×",
-                f"{rival.name} {rival.ratio:.2f}×",
-                told,
-            ]
-        )
-    lines = table(["model", "class A's best", "best tool by itself", "ratio"], rows)
+        told = [model, f"`{technique}` {mine:.2f}×", f"{tool} {other:.2f}×"]
+        taken = [one for one in timed if (one["model"], one["tool"]) == (model, tool)]
+        taken = [one for one in taken if one["technique"] == technique]
+        spoilt = next((why for one in taken if (why := one.get("invalid"))), None)
+        if spoilt or len(taken) < LEAST_SEEDS:
+            rows.append([*told, spoilt or "not measured"])
+            continue
+        logs = [one["log_ratio"] for one in taken]
+        value, (low, high) = math.exp(statistics.fmean(logs)), map(math.exp, paired_interval(logs))
+        ratios.append(value)
+        word = " (slower)" if high < 1 else " (not told apart)" if low <= 1 else ""
+        rows.append([*told, f"{value:.2f}× [{low:.2f}, {high:.2f}]{word}"])
+    lines = table(["model", "class A's best", "best tool by itself", "ratio, in turns"], rows)
     if ratios:
         value = geometric(ratios)
         verdict = "reached" if value >= OVER_TOOLS else "MISSED"
@@ -208,7 +226,7 @@ def against_tools(cells: Sequence[Cell], found: Sequence[Tool]) -> list[str]:
     return lines
 
 
-def qat_table(cells: Sequence[Cell], samples: Path) -> list[str]:
+def qat_table(cells: Sequence[Cell], folders: Sequence[Path]) -> list[str]:
     """QAT against PTQ on the same samples, as a paired 95 % interval of what QAT loses."""
     import numpy as np
 
@@ -219,8 +237,8 @@ def qat_table(cells: Sequence[Cell], samples: Path) -> list[str]:
         if cell.technique.partition(":")[0] != "qat_int8" or not cell.measured:
             continue
         rival = next((one for one in cells if _ptq_of(one, cell)), None)
-        files = [samples / f"{one.verdicts[0]['id']}.npz" for one in (rival, cell) if one]
-        if len(files) < 2 or not all(path.exists() for path in files):
+        files = [_samples(folders, one) for one in (rival, cell) if one]
+        if len(files) < 2 or files[0] is None or files[1] is None:
             continue
         with np.load(files[0]) as before, np.load(files[1]) as after:
             groups = before["groups"].tolist() if "groups" in before else None
@@ -237,6 +255,11 @@ def qat_table(cells: Sequence[Cell], samples: Path) -> list[str]:
     if not rows:
         return ["The run holds no model with both."]
     return table(["model", "QAT", "points lost against static_int8", "verdict"], rows)
+
+
+def _samples(folders: Sequence[Path], cell: Cell) -> Path | None:
+    paths = (folder / f"{cell.verdicts[0]['id']}.npz" for folder in folders)
+    return next((path for path in paths if path.exists()), None)
 
 
 def _ptq_of(one: Cell, qat: Cell) -> bool:

@@ -118,11 +118,37 @@ def test_class_a_is_compared_with_the_best_certified_tool_only(cells):
             tool("mobilenet_v3_small", "fast", math.log(8.0)),
         ]
     )
+    assert tables.rivals(cells, found) == {
+        "resnet18": ("fast", "static_int8"),
+        "mobilenet_v3_small": ("fast", "static_int8"),
+    }
     lines = tables.against_tools(cells, found)
-    assert "fast 5.00×" in row(lines, "resnet18", "1.20×")
+    assert "not measured" in row(lines, "resnet18", "fast 5.00×")
+    timed = [
+        *(in_turns("resnet18", value) for value in (0.17, 0.18, 0.19)),
+        *(in_turns("mobilenet_v3_small", value) for value in (-0.69, -0.70, -0.71)),
+        in_turns("resnet18", 3.0, tool="slow"),
+        in_turns("resnet18", 3.0, technique="openvino"),
+    ]
+    lines = tables.against_tools(cells, found, timed)
+    assert "1.20× [1.17, 1.23] |" in row(lines, "resnet18", "fast 5.00×")
     assert "(slower)" in row(lines, "mobilenet_v3_small", "0.50×")
     assert "the tools were not run on it" in row(lines, "vit")
-    assert f"{math.sqrt(1.2 * 0.5):.2f}×" in row(lines, "Geometric mean", "MISSED")
+    value = math.exp((0.18 - 0.70) / 2)
+    assert f"{value:.2f}×" in row(lines, "Geometric mean", "MISSED")
+
+
+def in_turns(model, log_ratio, tool="fast", technique="static_int8"):
+    told = {"model": model, "tool": tool, "technique": technique}
+    return {**told, "log_ratio": log_ratio, "invalid": None}
+
+
+def test_an_even_race_is_not_told_as_won_or_lost(cells):
+    found = tables.tools([tool("resnet18", "fast", math.log(5.0))])
+    timed = [in_turns("resnet18", value) for value in (-0.02, 0.0, 0.01)]
+    assert "(not told apart)" in row(tables.against_tools(cells, found, timed), "resnet18", "fast")
+    spoilt = [*timed, {**in_turns("resnet18", 0.0), "invalid": "the clock jumped"}]
+    assert "the clock jumped" in row(tables.against_tools(cells, found, spoilt), "resnet18")
 
 
 def scored(report, cell, scores):
@@ -135,15 +161,15 @@ def test_qat_is_told_against_ptq_on_the_same_samples(cells, report):
     ptq[:50] = 0
     scored(report, "resnet18-static_int8-cpu", ptq)
     scored(report, "resnet18-qat_int8-cpu", qat)
-    assert "-5.00" in row(tables.qat_table(cells, report / "samples"), "resnet18", "not worse")
+    assert "-5.00" in row(tables.qat_table(cells, [report / "samples"]), "resnet18", "not worse")
     scored(report, "resnet18-static_int8-cpu", qat)
     scored(report, "resnet18-qat_int8-cpu", ptq)
-    found = row(tables.qat_table(cells, report / "samples"), "resnet18", "+5.00")
+    found = row(tables.qat_table(cells, [report / "samples"]), "resnet18", "+5.00")
     assert "not worse" not in found
 
 
 def test_qat_without_samples_is_not_told(cells, report):
-    assert tables.qat_table(cells, report / "samples") == ["The run holds no model with both."]
+    assert tables.qat_table(cells, [report / "samples"]) == ["The run holds no model with both."]
 
 
 def test_the_worst_layers_are_shown_first():
@@ -187,10 +213,10 @@ def test_the_interval_is_students():
 
 
 def test_the_page_holds_every_part_and_no_host_name(report, cells):
-    kept = results.Kept(report / "measured.jsonl", made.RUN)
+    kept = results.Kept(report / "measured.jsonl", made.run_record())
     kept.add("tool", 0, [tool("resnet18", "onnxruntime", 1.0)])
     kept.add("distillation", 3, taught([0.014, 0.015, 0.016]))
-    text = results.page(records.read(report), kept, report / "samples")
+    text = results.page(records.read(report), kept, [report / "samples"])
     for part in ("Class A", "Class B", "Class C", "onnxruntime", "+1.50", "What loses", "2.14.1"):
         assert part in text
     import socket
@@ -199,12 +225,41 @@ def test_the_page_holds_every_part_and_no_host_name(report, cells):
     assert "`6fa7e66c0ffe`" in text
 
 
-def test_what_was_measured_is_kept_for_the_same_run_only(tmp_path):
-    path = tmp_path / "measured.jsonl"
-    results.Kept(path, "one").add("tool", 1, [tool("vit", "x")])
-    assert len(results.Kept(path, "one").get("tool", "vit", 1)) == 1
-    assert results.Kept(path, "one").get("tool", "vit", 2) == []
-    assert results.Kept(path, "two").all("tool") == []
+def test_what_was_measured_is_kept_for_the_same_weights_and_versions_only(tmp_path):
+    path, run = tmp_path / "measured.jsonl", made.run_record()
+    results.Kept(path, run).add("tool", 1, [tool("resnet18", "x")])
+    assert len(results.Kept(path, {**run, "run": "another"}).get("tool", "resnet18", 1)) == 1
+    assert results.Kept(path, run).get("tool", "resnet18", 2) == []
+    models = {**run["models"], "resnet18": {**run["models"]["resnet18"], "sha256": "1" * 64}}
+    assert results.Kept(path, {**run, "models": models}).all("tool") == []
+    other = {**run, "versions": {**run["versions"], "torch": "3.0"}}
+    assert results.Kept(path, other).all("tool") == []
+
+
+def test_later_reports_add_cells_and_replace_none(report, tmp_path):
+    more = tmp_path / "more"
+    more.mkdir()
+    added = [*made.cell("resnet18", "dynamic_int8", speed=9.0), *made.cell("vit", "qat_int8")]
+    records.write(more / records.FILE, made.run_record(), added)
+    cells = {cell.key: cell for cell in grouped.group(results.joined([report, more]))}
+    assert cells["resnet18", "dynamic_int8", "cpu"].value("speed") == 0.7
+    assert ("vit", "qat_int8", "cpu") in cells
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"complete": False}, "did not finish"),
+        ({"versions": {"torch": "3.0"}}, "other versions"),
+        ({"models": {"resnet18": {"sha256": "1" * 64}}}, "other weights of resnet18"),
+    ],
+)
+def test_a_report_that_does_not_belong_is_refused(report, tmp_path, change, why):
+    more = tmp_path / "more"
+    more.mkdir()
+    records.write(more / records.FILE, {**made.run_record(), **change}, made.cell("vit", "none"))
+    with pytest.raises(SystemExit, match=why):
+        results.joined([report, more])
 
 
 def test_weights_are_found_by_the_runs_hash(tmp_path):
