@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from optimizers import layer_noise
 from optimizers.base import Context, Device, Refused, Technique, register
 from optimizers.eager import EagerModule
 from zoo import Model
@@ -36,12 +37,14 @@ class DynamicInt8(Technique):
         if "quantize_dynamic" not in vars(torch.ao.quantization):
             raise Refused(f"torch {torch.__version__} has no quantize_dynamic")
         context.notes["engine"] = torch.backends.quantized.engine
-        before = _quantised(module)
+        before, batch = _quantised(module), layer_noise.samples(context)
+        exact = layer_noise.of_module(module, batch)
         module = _quantise(module)
         layers = _quantised(module) - before
         if not layers:
             raise Refused(f"no Linear or LSTM layer to quantise in {context.model.full_name}")
         context.notes["layers"] = layers
+        layer_noise.note(context, exact, layer_noise.of_module(module, batch))
         return EagerModule(module)
 
     def rebuild(

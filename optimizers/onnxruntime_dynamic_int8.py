@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from optimizers import onnx_model
+from optimizers import layer_noise, onnx_model
 from optimizers.base import Context, Device, Refused, Technique, register
 from optimizers.onnx_export import check_like, export
 from optimizers.onnx_model import OnnxModel
@@ -41,7 +41,7 @@ class OnnxRuntimeDynamicInt8(Technique):
         exported = export(module, context)
         path = context.workdir / "int8" / "model.onnx"
         path.parent.mkdir()
-        context.notes["layers"] = _quantise(exported, path)
+        context.notes["layers"] = _quantise(exported, path, context)
         if not context.notes["layers"]:
             raise Refused(f"no Linear or LSTM layer to quantise in {context.model.full_name}")
         model = OnnxModel(path, exported.interface, context.target)
@@ -49,7 +49,7 @@ class OnnxRuntimeDynamicInt8(Technique):
         return model
 
 
-def _quantise(exported: OnnxModel, path: Path) -> int:
+def _quantise(exported: OnnxModel, path: Path, context: Context) -> int:
     """Write the quantised file; returns how many operators in it compute in integers."""
     import onnx
     from onnxruntime import quantization
@@ -76,6 +76,7 @@ def _quantise(exported: OnnxModel, path: Path) -> int:
             weight_type=quantization.QuantType.QInt8,
             use_external_data_format=large,
         )
+    layer_noise.note_graphs(context, exported, (prepared, path), ("MatMul", "Gemm"))
     for file in path.parent.glob(f"{prepared.name}*"):
         file.unlink()
     written = onnx.load(path, load_external_data=False).graph.node

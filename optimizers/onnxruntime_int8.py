@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from optimizers import onnx_model
+from optimizers import layer_noise, onnx_model
 from optimizers.base import Context, Device, Refused, Technique, register
 from optimizers.interface import Interface
 from optimizers.onnx_export import check_like, export
@@ -76,6 +76,7 @@ class OnnxRuntimeInt8(Technique):
         quantiser = _Quantiser(exported, context)
         kept = _kept(quantiser, exported, context) if context.params["keep"] == "auto" else []
         quantiser.write(path, exclude=kept)
+        layer_noise.note_graphs(context, exported, (quantiser.prepared, path), _PRODUCTS)
         model = OnnxModel(path, exported.interface, context.target)
         check_like(model, exported, module, context)
         return model

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from optimizers import aot_build
+from optimizers import aot_build, layer_noise
 from optimizers.aot_package import ANY, AotPackage
 from optimizers.base import Context, Device, Refused
 from optimizers.quiet import quiet
@@ -81,8 +81,11 @@ def lower(graph: GraphModule, like: nn.Module, context: Context) -> AotPackage:
     """
     from torchao.quantization.pt2e import quantize_pt2e
 
+    batch = layer_noise.samples(context)
+    exact = layer_noise.of_fx(graph, batch)
     with quiet(*aot_build.CHATTER):
         graph = quantize_pt2e.convert_pt2e(graph)
+    layer_noise.note(context, exact, layer_noise.of_fx(graph, batch))
     layers = quantised(graph)
     if not layers:
         raise Refused(f"no Linear or convolution to quantise in {context.model.full_name}")

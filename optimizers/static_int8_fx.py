@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from optimizers import pt2e
+from optimizers import layer_noise, pt2e
 from optimizers.base import Context, Device, Refused, Technique, register
 from optimizers.eager import EagerModule
 from zoo import Model
@@ -54,7 +54,10 @@ class StaticInt8Fx(Technique):
                     f"torch.fx cannot trace {context.model.full_name} for quantisation: {first}"
                 ) from error
             context.notes["samples"] = pt2e.observe(observed, context)
+            batch = layer_noise.samples(context)
+            exact = layer_noise.of_module(observed, batch)
             converted = _converted(observed)
+            layer_noise.note(context, exact, layer_noise.of_module(converted, batch))
         layers = sum(".quantized" in type(one).__module__ for one in converted.modules())
         if not layers:
             raise Refused(f"no layer to quantise in {context.model.full_name}")

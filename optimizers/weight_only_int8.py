@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from optimizers import layer_noise
 from optimizers.base import Context, Device, Refused, Technique, register
 from optimizers.eager import EagerModule
 from zoo import Model
@@ -50,7 +51,11 @@ class WeightOnlyInt8(Technique):
         if not layers:
             raise Refused(f"no Linear layer with a weight of its own in {context.model.full_name}")
         context.notes["layers"] = len(layers)
-        return EagerModule(_quantise(module))
+        batch = layer_noise.samples(context)
+        exact = layer_noise.of_module(module, batch)
+        module = _quantise(module)
+        layer_noise.note(context, exact, layer_noise.of_module(module, batch))
+        return EagerModule(module)
 
     def rebuild(
         self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]

@@ -102,6 +102,7 @@ def _sensitivity(evidence: dict[str, Any]) -> list[str]:
     lines = []
     for stage in map(_mapping, _listing(evidence.get("stages"))):
         notes = _mapping(stage.get("notes"))
+        lines += _noise(stage)
         told = _mapping(notes.get("sensitivity"))
         levels = [
             (level, name) for name, one in told.items() if (level := _number(one)) is not None
@@ -117,6 +118,18 @@ def _sensitivity(evidence: dict[str, Any]) -> list[str]:
         if None not in both:
             lines.append(f"all in int8 {both[0]:.1f} dB, as it is {both[1]:.1f} dB")
     return lines
+
+
+def _noise(stage: dict[str, Any]) -> list[str]:
+    """The layers that add most noise to a stage's result: dB before and after each."""
+    told = []
+    for name, both in _mapping(_mapping(stage.get("notes")).get("noise")).items():
+        levels = [_number(one) for one in _listing(both)]
+        if len(levels) == 2 and None not in levels:
+            told.append(f"{name} ({levels[0]:.1f} dB before it, {levels[1]:.1f} dB after it)")
+    if not told:
+        return []
+    return [f"{stage.get('technique')} adds most noise in: {', '.join(told[:MOST_LAYERS])}"]
 
 
 def _kernels(evidence: dict[str, Any]) -> list[str]:

@@ -79,6 +79,7 @@ def _accuracy(run: Run, cell: Cell, batch: None) -> Verdict:
     # policy loosens for a technique that is known to lose.
     measured["extra"] = {**measured["extra"], "margin": run.policy.general("accuracy")}
     verdict = judges.judge_accuracy(measured, run.limit(cell, "accuracy", None))
+    verdict = _with_layer(run, cell, verdict)
     start = ablation.mean(measured["baseline"])
     return _by_stage(run, cell, verdict, lambda one: ablation.score(run, one), "score", start)
 
@@ -101,7 +102,22 @@ def _by_stage(
 
 def _fidelity(run: Run, cell: Cell, batch: None) -> Verdict:
     measured = _examined(run, cell, "fidelity")
-    return judges.judge_fidelity(measured, run.limit(cell, "fidelity", None))
+    verdict = judges.judge_fidelity(measured, run.limit(cell, "fidelity", None))
+    return _with_layer(run, cell, verdict)
+
+
+def _with_layer(run: Run, cell: Cell, verdict: Verdict) -> Verdict:
+    """A lost verdict with the layer that adds most noise, where a stage's notes tell it."""
+    if verdict.status not in (Status.FAIL, Status.INCONCLUSIVE):
+        return verdict
+    for stage in run.engine.artifact(cell).meta["stages"]:
+        for layer, (before, after) in (stage["notes"].get("noise") or {}).items():
+            told = (
+                f"{layer} adds most of {stage['technique']}'s noise"
+                f" ({before:.0f} dB before it, {after:.0f} dB after it)"
+            )
+            return dataclasses.replace(verdict, reason=f"{verdict.reason}; {told}")
+    return verdict
 
 
 def _size(run: Run, cell: Cell, batch: None) -> Verdict:

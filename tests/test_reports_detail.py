@@ -40,6 +40,13 @@ def test_notes_of_another_shape_are_left_out(notes):
     assert told("Layers in int8", cell(stages=[{"technique": "t", "notes": notes}])) == []
 
 
+def test_layers_that_add_noise_are_told_with_both_levels():
+    notes = {"noise": {"head": [38.0, 4.73], "odd": [None, 3.0], "torn": 4}}
+    assert told("Layers in int8", cell(stages=[{"technique": "t", "notes": notes}])) == [
+        "t adds most noise in: head (38.0 dB before it, 4.7 dB after it)"
+    ]
+
+
 def test_opening_is_told_beside_the_stages():
     lines = told("Stages", cell(stages=[], open_seconds=1.5, first_answer_seconds=0.25))
     assert len(lines) == 1

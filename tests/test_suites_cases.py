@@ -7,7 +7,7 @@ from running import PLUGINS, Ran, suites
 
 MODELS = (
     "dict_output tuple_output dataclass_output several_inputs reads_batch no_export "
-    "convolutions_only overflows_in_half"
+    "convolutions_only overflows_in_half extreme_feature"
 ).split()
 TECHNIQUES = "none dynamic_int8 onnxruntime onnxruntime_int8 dynamic_convolutions".split()
 
@@ -40,6 +40,17 @@ def test_opt_02_the_project_s_own_technique_refuses_them(ran):
     record = ran.verdicts("convolutions_only-dynamic_int8-cpu")["evidence"]
     assert record["status"] == "REFUSED"
     assert "no Linear or LSTM layer to quantise" in record["reason"]
+
+
+@pytest.mark.parametrize(
+    ("technique", "layer"), [("dynamic_int8", "head"), ("onnxruntime_int8", "node_linear_1")]
+)
+def test_opt_03_the_layer_that_one_extreme_feature_ruins_is_named(ran, technique, layer):
+    for gate in ("accuracy", "fidelity"):
+        record = ran.verdicts(f"extreme_feature-{technique}-cpu")[gate]
+        assert record["status"] == "FAIL"
+        assert f"{layer} adds most of {technique}'s noise" in record["reason"]
+    assert ran.verdicts("extreme_feature-none-cpu")["accuracy"]["status"] == "PASS"
 
 
 def test_opt_11_an_operator_without_onnx_form_is_named_and_not_measured(ran):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -217,3 +218,28 @@ class DynamicConvolutions(optimizers.Technique):
             warnings.simplefilter("ignore")  # its deprecation is not what this is about
             quantised = torch.ao.quantization.quantize_dynamic(module, {nn.Conv2d}, torch.qint8)
         return EagerModule(quantised)
+
+
+@zoo.register
+class ExtremeFeature(Case):
+    """One feature 3,000 times the others', and a weight as much smaller for it."""
+
+    name = "extreme_feature"
+
+    def build(self) -> nn.Module:
+        layers = nn.Sequential(OrderedDict(steady=nn.Linear(16, 16), head=nn.Linear(16, 5)))
+        with torch.no_grad():
+            layers.steady.weight[0] *= 3000
+            layers.steady.bias[0] *= 3000
+            layers.head.weight[:, 0] /= 3000
+        return layers
+
+
+@zoo.register
+class TinyLinear(Case):
+    """Less arithmetic than any way of speeding it up costs."""
+
+    name = "tiny_linear"
+
+    def build(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(16, 64))
