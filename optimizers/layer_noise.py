@@ -205,8 +205,7 @@ def note_graphs(
     context: Context, exported: OnnxModel, paths: Sequence[Path], kinds: Sequence[str]
 ) -> None:
     """`note` of two ONNX files, exact and rounded, with `exported`'s own inputs."""
-    args, kwargs = samples(context)
-    feeds = {name: one.numpy() for name, one in exported.interface.feeds(args, kwargs).items()}
+    feeds = exported.feeds(context.target.cast(samples(context)))
     folder = context.workdir / "noise"
     folder.mkdir()
     note(context, *of_graphs(paths, feeds, kinds, folder))

@@ -15,12 +15,14 @@ from torch import Tensor
 from optimizers.artifact import ArtifactError, read_json, write_json
 from optimizers.base import Device, Optimized
 from optimizers.interface import Interface
+from zoo import Batch
 
 if TYPE_CHECKING:
     import onnxruntime
 
 DESCRIPTION = "artifact.json"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_FALL_BACKS = {"TensorrtExecutionProvider": ("CUDAExecutionProvider",)}
 
 # ONNX's numbers; numpy has no bfloat16 to name them by.
 _ELEMENT_TYPES = {
@@ -36,17 +38,21 @@ _ELEMENT_TYPES = {
 }
 
 
-def missing(target: Device) -> str | None:
-    """A sentence saying why onnxruntime cannot serve this target here, or None."""
+def missing(target: Device, provider: str | None = None, hint: str | None = None) -> str | None:
+    """A sentence saying why onnxruntime cannot serve this target here, or None.
+
+    provider: instead of the target's usual one. hint: how to get it.
+    """
     try:
         import onnxruntime
     except ImportError:
         return 'onnxruntime is not installed (pip install "optgauge[cpu]" or "optgauge[gpu]")'
-    provider = _PROVIDERS.get(target.device)
+    provider = provider or _PROVIDERS.get(target.device)
     if provider is None:
         return f"no onnxruntime provider is known for {target.device}"
     if provider not in onnxruntime.get_available_providers():
-        return f'onnxruntime here has no {provider} (pip install "optgauge[gpu]")'
+        how = hint or 'pip install "optgauge[gpu]"'
+        return f"onnxruntime here has no {provider} ({how})"
     return None
 
 
@@ -70,6 +76,8 @@ def first_line(error: BaseException) -> str:
 def open_session(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:
     """A session on exactly that provider, with `threads` threads inside an operator.
 
+    What TensorRT has no engine for runs on CUDA, node by node.
+
     Raises ArtifactError naming a file that onnxruntime cannot open, and RuntimeError where it fell
     back to another provider: its times would be stored under the wrong device.
     """
@@ -85,7 +93,9 @@ def open_session(path: Path, provider: str, threads: int) -> onnxruntime.Inferen
         # A provider that is not there is told as an error below.
         warnings.filterwarnings("ignore", message="Specified provider")
         try:
-            session = onnxruntime.InferenceSession(path, options, providers=[provider])
+            session = onnxruntime.InferenceSession(
+                path, options, providers=[provider, *_FALL_BACKS.get(provider, ())]
+            )
         except errors() as error:
             raise ArtifactError(f"{path} cannot be opened: {first_line(error)}") from error
     used = session.get_providers()
@@ -98,19 +108,31 @@ class OnnxModel(Optimized):
     """A session with the module's own call: torch tensors in, the same structure out.
 
     session: the onnxruntime session. path: the ONNX file. interface: names, dtypes, structure.
+    provider: instead of the target's usual one.
     """
 
-    def __init__(self, path: Path, interface: Interface, target: Device) -> None:
+    def __init__(
+        self, path: Path, interface: Interface, target: Device, provider: str | None = None
+    ) -> None:
         self.path = Path(path)
         self.interface = interface
         self.target = target
-        self.session = open_session(self.path, _PROVIDERS[target.device], target.threads)
+        self.provider = provider or _PROVIDERS[target.device]
+        self.session = open_session(self.path, self.provider, target.threads)
         self._names = [output.name for output in self.session.get_outputs()]
         self._run = self._run_arrays if target.device == "cpu" else self._run_bound
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raises TypeError for arguments that the graph does not take, naming each."""
         return self.interface.outputs_from(self._run(self.interface.feeds(args, kwargs)))
+
+    def feeds(self, batch: Batch) -> dict[str, Any]:
+        """A call's arguments as arrays by the graph's inputs."""
+        args, kwargs = batch
+        return {
+            name: tensor.detach().cpu().numpy()
+            for name, tensor in self.interface.feeds(args, kwargs).items()
+        }
 
     def files(self) -> list[Path]:
         """The ONNX file, and those it keeps weights in where they are too large to be inside.
@@ -139,6 +161,7 @@ class OnnxModel(Optimized):
                 "schema": 1,
                 "target": self.target.name,
                 "file": self.path.name,
+                "provider": self.provider,
                 "interface": self.interface.plain(),
             },
         )
@@ -147,7 +170,7 @@ class OnnxModel(Optimized):
     def load(cls, directory: Path, target: Device) -> OnnxModel:
         """Open the file on `target`. Raises ArtifactError naming a file that does not fit."""
         path = directory / DESCRIPTION
-        data = read_json(path, ("target", "file", "interface"))
+        data = read_json(path, ("target", "file", "provider", "interface"))
         if data["target"] != target.name:
             raise ArtifactError(f"{path} is for {data['target']!r}, not for {target.name!r}")
         file = directory / Path(data["file"]).name
@@ -157,7 +180,10 @@ class OnnxModel(Optimized):
             interface = Interface(**data["interface"])
         except TypeError as error:
             raise ArtifactError(f"{path} describes no interface: {error}") from error
-        return cls(file, interface, target)
+        known = (*_PROVIDERS.values(), *_FALL_BACKS)
+        if data["provider"] not in known:
+            raise ArtifactError(f"{path} asks for {data['provider']!r}, not one of {known}")
+        return cls(file, interface, target, data["provider"])
 
     def _run_arrays(self, feeds: dict[str, Tensor]) -> list[Tensor]:
         # numpy shares memory with a CPU tensor both ways: nothing is copied.
