@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from optimizers.base import Refused
@@ -30,12 +32,29 @@ class Interface:
     unused: list[str]
     outputs: Structure
 
+    @cached_property
+    def _slots(self) -> dict[str, tuple[str, torch.dtype]]:
+        """Parameter -> the graph's name and dtype for it."""
+        found = {}
+        for name, slot in self.inputs.items():
+            dtype = getattr(torch, slot["dtype"].removeprefix("torch."), None)
+            if not isinstance(dtype, torch.dtype):
+                raise TypeError(f"input {name!r} has the dtype {slot['dtype']!r}, which is none")
+            found[name] = (slot["name"], dtype)
+        return found
+
     def feeds(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """Tensors by the graph's names.
 
         Raises TypeError naming the argument for a wrong dtype, another constant than was
         exported, and a missing or unexpected argument.
         """
+        names, slots = self.positional, self._slots
+        # One tensor by its position is the usual call, and cheap models feel what it costs.
+        if len(args) == len(slots) == 1 and not kwargs and names and names[0] in slots:
+            (value,), (name, dtype) = args, slots[names[0]]
+            if isinstance(value, Tensor) and value.dtype is dtype:
+                return {name: value}
         if len(args) > len(self.positional):
             raise TypeError(f"takes {len(self.positional)} arguments, found {len(args)}")
         found: dict[str, Tensor] = {}
