@@ -20,7 +20,7 @@ class OpenVino(Technique):
     changes = "numerics"
     claims = ("runtime",)
     lossless = True
-    standard = ("vit", "mobilenet_v3_small")
+    standard = ("vit", "mobilenet_v3_small", "minilm")
 
     def refuses(self, model: Model, target: Device) -> str | None:
         if target.dtype != "float32":
