@@ -21,6 +21,7 @@ class TensorRt(Technique):
     family = "runtime"
     changes = "numerics"
     claims = ("tensorrt",)
+    standard = ("resnet18",)
 
     def refuses(self, model: Model, target: Device) -> str | None:
         if target.device != "cuda":

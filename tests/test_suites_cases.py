@@ -9,7 +9,10 @@ MODELS = (
     "dict_output tuple_output dataclass_output several_inputs reads_batch no_export "
     "convolutions_only overflows_in_half extreme_feature"
 ).split()
-TECHNIQUES = "none dynamic_int8 onnxruntime onnxruntime_int8 dynamic_convolutions".split()
+TECHNIQUES = (
+    "none dynamic_int8 onnxruntime onnxruntime_int8 dynamic_convolutions openvino static_int8_fx "
+    "weight_only_int8"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +56,9 @@ def test_opt_03_the_layer_that_one_extreme_feature_ruins_is_named(ran, technique
     assert ran.verdicts("extreme_feature-none-cpu")["accuracy"]["status"] == "PASS"
 
 
-def test_opt_11_an_operator_without_onnx_form_is_named_and_not_measured(ran):
-    verdicts = ran.verdicts("no_export-onnxruntime-cpu")
+@pytest.mark.parametrize("technique", ["onnxruntime", "openvino"])
+def test_opt_11_an_operator_without_onnx_form_is_named_and_not_measured(ran, technique):
+    verdicts = ran.verdicts(f"no_export-{technique}-cpu")
     assert {one["status"] for one in verdicts.values()} == {"REFUSED"}
     reason = verdicts["accuracy"]["reason"]
     for part in ("linalg_qr", "exporter", "opset"):
@@ -62,15 +66,19 @@ def test_opt_11_an_operator_without_onnx_form_is_named_and_not_measured(ran):
     assert ran.verdicts("no_export-none-cpu")["accuracy"]["status"] == "PASS"
 
 
-@pytest.mark.parametrize("technique", ["dynamic_int8", "onnxruntime", "onnxruntime_int8"])
+@pytest.mark.parametrize(
+    "technique",
+    ["dynamic_int8", "onnxruntime", "onnxruntime_int8", "openvino", "weight_only_int8"],
+)
 def test_opt_12_integers_masks_and_unused_arguments_pass_through(ran, technique):
     verdicts = ran.verdicts(f"several_inputs-{technique}-cpu")
     assert verdicts["evidence"]["status"] == "PASS", verdicts["evidence"]["reason"]
     assert verdicts["reload"]["status"] == "PASS", verdicts["reload"]["reason"]
 
 
-def test_opt_10_a_batch_read_as_a_number_works_at_every_size_or_is_told(ran):
-    record = ran.verdicts("reads_batch-onnxruntime-cpu")["reload"]
+@pytest.mark.parametrize("technique", ["onnxruntime", "openvino", "static_int8_fx"])
+def test_opt_10_a_batch_read_as_a_number_works_at_every_size_or_is_told(ran, technique):
+    record = ran.verdicts(f"reads_batch-{technique}-cpu")["reload"]
     if record["status"] == "PASS":
         assert set(record["evidence"]["batches"]) == {"1", "3", "32"}
     else:
@@ -93,17 +101,18 @@ def test_opt_22_what_half_does_not_support_is_refused_by_operator(ran):
 
 @pytest.mark.parametrize("model", ["dict_output", "tuple_output", "dataclass_output"])
 def test_opt_34_outputs_in_containers_are_compared_tensor_by_tensor(ran, model):
-    for technique in ("none", "dynamic_int8"):
+    for technique in ("none", "dynamic_int8", "weight_only_int8"):
         verdicts = ran.verdicts(f"{model}-{technique}-cpu")
         assert verdicts["reload"]["status"] == "PASS", verdicts["reload"]["reason"]
         assert verdicts["accuracy"]["value"] is not None
 
 
-def test_opt_34_what_a_file_cannot_give_back_is_refused_with_the_reason(ran):
-    record = ran.verdicts("dataclass_output-onnxruntime-cpu")["accuracy"]
+@pytest.mark.parametrize("technique", ["onnxruntime", "openvino"])
+def test_opt_34_what_a_file_cannot_give_back_is_refused_with_the_reason(ran, technique):
+    record = ran.verdicts(f"dataclass_output-{technique}-cpu")["accuracy"]
     assert record["status"] == "REFUSED"
     assert "tuples, lists and dicts" in record["reason"]
-    assert ran.verdicts("dict_output-onnxruntime-cpu")["reload"]["status"] == "PASS"
+    assert ran.verdicts(f"dict_output-{technique}-cpu")["reload"]["status"] == "PASS"
 
 
 def test_a_model_of_a_kilobyte_is_not_failed_for_its_description(ran):
