@@ -101,8 +101,13 @@ def compile_once(compiled: CompiledModule, context: Context) -> None:
 
     Raises Refused for a module that dynamo or inductor cannot compile.
     """
+    import torch._dynamo.config
     from torch._dynamo import exc
 
+    recurrent = [one for one in compiled.module.modules() if isinstance(one, nn.RNNBase)]
+    if recurrent and not getattr(torch._dynamo.config, "allow_rnn", True):
+        kind = type(recurrent[0]).__name__
+        raise Refused(f"torch.compile leaves {kind} layers, and what calls them, to eager torch")
     compiled.place(context.target)
     args, kwargs = context.target.cast(context.model.example(1))
     try:

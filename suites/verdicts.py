@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from suites.run import Run
 
 MOST_SAMPLES = 200
+HEARD = 30.0
+"""dB: noise of less than a thousandth of a layer's power changes few answers."""
 
 
 def judge(run: Run, cell: Cell, gate: str, batch: int | None) -> Verdict:
@@ -111,12 +113,14 @@ def _with_layer(run: Run, cell: Cell, verdict: Verdict) -> Verdict:
     if verdict.status not in (Status.FAIL, Status.INCONCLUSIVE):
         return verdict
     for stage in run.engine.artifact(cell).meta["stages"]:
-        for layer, (before, after) in (stage["notes"].get("noise") or {}).items():
-            told = (
-                f"{layer} adds most of {stage['technique']}'s noise"
-                f" ({before:.0f} dB before it, {after:.0f} dB after it)"
-            )
-            return dataclasses.replace(verdict, reason=f"{verdict.reason}; {told}")
+        # The worst comes first. What hands on the noise it got, or adds little, is no cause.
+        for layer, (before, after) in list((stage["notes"].get("noise") or {}).items())[:1]:
+            if after < min(before - 1, HEARD):
+                told = (
+                    f"{layer} adds most of {stage['technique']}'s noise"
+                    f" ({before:.0f} dB before it, {after:.0f} dB after it)"
+                )
+                return dataclasses.replace(verdict, reason=f"{verdict.reason}; {told}")
     return verdict
 
 

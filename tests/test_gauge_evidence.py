@@ -332,6 +332,25 @@ def test_fewer_parameters_and_macs_of_a_smaller_model(tmp_path):
     assert (numbers["macs"], numbers["baseline"]) == (2 * 2 * 64 * 32, 2 * 2 * 64 * 64)
 
 
+@pytest.mark.parametrize(
+    ("layer", "batch", "macs"),
+    [
+        # Projections of 3 inputs and the output, scores and their product with the values.
+        (
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            (2, 5, 8),
+            2 * (4 * 5 * 64 + 2 * 25 * 8 + 2 * 5 * 128),
+        ),
+        # Four gates read 6 inputs and 8 states at each of 5 steps.
+        (nn.LSTM(6, 8, batch_first=True), (2, 5, 6), 2 * 5 * 4 * 8 * (6 + 8)),
+    ],
+)
+def test_layers_computed_at_once_are_counted_by_their_products(layer, batch, macs, tmp_path):
+    line = ((torch.zeros(batch),), {})
+    _, _, numbers = found("fewer_macs", Eager(layer.eval()), layer, line, tmp_path)
+    assert (numbers["macs"], numbers["baseline"]) == (macs, macs)
+
+
 def test_zeroed_weights_are_neither_fewer_parameters_nor_fewer_macs(tmp_path):
     baseline = linears()
     zeroed = copy.deepcopy(baseline)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gauge.evidence.base import WEIGHTY, Finding, Subject, claim, no_module, packed
 
@@ -140,9 +142,25 @@ def _macs(module: nn.Module, subject: Subject) -> int:
 
     args, kwargs = subject.batch
     # Not inference_mode: under it the counter sees no operators below the module's own.
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), _in_plain_operators(), FlopCounterMode(display=False) as counter:
         module(*map(cast, args), **{name: cast(value) for name, value in kwargs.items()})
     return counter.get_total_flops() // 2
+
+
+@contextlib.contextmanager
+def _in_plain_operators() -> Iterator[None]:
+    """Attention and recurrent layers as products that the counter knows.
+
+    It knows nothing of the operators that compute a whole layer at once, and a layer that was
+    opened to be pruned would seem to do more than the closed one it was made from.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @claim("half")
