@@ -346,8 +346,7 @@ def test_fewer_parameters_and_macs_of_a_smaller_model(tmp_path):
     ],
 )
 def test_layers_computed_at_once_are_counted_by_their_products(layer, batch, macs, tmp_path):
-    line = ((torch.zeros(batch),), {})
-    _, _, numbers = found("fewer_macs", Eager(layer.eval()), layer, line, tmp_path)
+    _, _, numbers = found("fewer_macs", Eager(layer.eval()), layer, torch.zeros(batch), tmp_path)
     assert (numbers["macs"], numbers["baseline"]) == (macs, macs)
 
 
