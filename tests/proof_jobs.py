@@ -14,7 +14,8 @@ from suites.world import World
 CHECKS = Path(__file__).with_name("proof_peer.py")
 
 
-TRIED = 10
+TRIED = 60
+ATTEMPTS = 5
 
 
 def products(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -26,11 +27,15 @@ def products(arguments: dict[str, Any]) -> dict[str, Any]:
     world = World(arguments)
     slow = sys.modules[_plugin_name(world)].ExtraWork(world.baseline(), TRIED)
     inputs = world.target.cast(world.example(arguments["batch"]))
-    found = timing.measure_pair(
-        world.baseline(), slow, world.target, inputs, inputs, seconds=arguments["seconds"]
-    )
-    extra = math.expm1(-found.log_ratio) / TRIED
-    if extra <= 0:
+    # A machine that is busy with other things can hide the work once; it does not hide it often.
+    for _ in range(ATTEMPTS):
+        found = timing.measure_pair(
+            world.baseline(), slow, world.target, inputs, inputs, seconds=arguments["seconds"]
+        )
+        extra = math.expm1(-found.log_ratio) / TRIED
+        if extra > 0:
+            break
+    else:
         raise RuntimeError(f"{TRIED} products take no time beside the model: {found.log_ratio}")
     return {"products": max(1, round(arguments["share"] / extra))}
 
