@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -33,7 +34,12 @@ def probe(arguments: dict[str, Any]) -> dict[str, Any]:
     missing = target.missing()
     if missing:
         return {"missing": missing}
-    return {"missing": None, "capabilities": target.capabilities(), "settings": target.prepare()}
+    return {
+        "missing": None,
+        "capabilities": target.capabilities(),
+        "settings": target.prepare(),
+        "unit": target.unit(),
+    }
 
 
 def plugins(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +111,11 @@ def baseline(arguments: dict[str, Any]) -> dict[str, Any]:
     scores = shared.score(world.model, joined, split, joined)
     shared.write_npz(Path(arguments["outputs"]), shared.arrays(joined))
     kept = {batch: world.model.example(batch) for batch in arguments["example_batches"]}
-    torch.save(kept, arguments["examples"])
+    # Whole or not there: another worker of pytest-xdist may read or write the same.
+    examples = Path(arguments["examples"])
+    temporary = examples.with_name(f".{examples.name}.{os.getpid()}")
+    torch.save(kept, temporary)
+    os.replace(temporary, examples)
     return {
         "score": float(scores.mean()),
         "evaluation": len(split),

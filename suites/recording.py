@@ -119,12 +119,14 @@ def parts(run: Run) -> dict[str, Any]:
     ]
     return {
         "run": run.run_id,
+        "process": run.process.run,
         "started": run.started,
         "models": models,
         "aa": ratios,
         "targets": {name: run.engine.probe(name) for name in run.capabilities},
         "selected_cells": len(run.asked_cells),
         "notices": list(run.engine.notices),
+        "waited": run.engine.sections.waited,
     }
 
 
@@ -188,6 +190,10 @@ def run_record(
         "aa": aa,
         "contaminated": contaminated,
         "aa_warning": warning,
+        "waited_s": {
+            what: round(sum(part["waited"][what] for part in contributed), 1)
+            for what in ("timing", "builds")
+        },
         "selected_cells": max((part["selected_cells"] for part in contributed), default=0),
         "notices": sorted({notice for part in contributed for notice in part["notices"]}),
     }

@@ -112,15 +112,14 @@ class Rounds:
 
     def add_controls(self) -> None:
         """A/A cells: FP32 against its own copy, for up to five of the models being timed."""
-        seen: dict[tuple[str, str], Cell] = {}
-        for (_, control), lane in self.lanes.items():
-            if not control:
-                device = self.engine.device_of(lane.cell.target)
-                seen.setdefault((lane.cell.model, device), lane.cell)
-        most = self.looks[-1]
-        for cell in list(seen.values())[:CONTROLS]:
-            track = Track(1, None, (most,))
-            self.lanes[cell.id, True] = Lane(cell, {1: track}, control=True)
+        first: dict[tuple[str, str], Cell] = {}
+        for lane in self.lanes.values():
+            device = self.engine.device_of(lane.cell.target)
+            first.setdefault((lane.cell.model, device), lane.cell)
+        for cell in list(first.values())[:CONTROLS]:
+            if (cell.id, True) not in self.lanes:
+                track = Track(1, None, (self.looks[-1],))
+                self.lanes[cell.id, True] = Lane(cell, {1: track}, control=True)
 
     def until(self, cell: Cell, batch: int) -> Track:
         """Time processes, all open lanes in turns, until this track needs no more."""
@@ -176,4 +175,5 @@ class Rounds:
         lane.processes += 1
         lane.seconds += result["seconds"]
         for batch in batches:
-            lane.tracks[batch].add(result["batches"][str(batch)])
+            waited = {"waited_s": result["waited_s"]}
+            lane.tracks[batch].add({**result["batches"][str(batch)], **waited})

@@ -14,6 +14,7 @@ from reports import formats, records
 from reports.summarize import Line, Summary, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
 from suites.durations import spoken
+from suites.sections import WORDS
 
 if TYPE_CHECKING:
     from suites.run import Run
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MOST_FAILURES = 30
 MOST_REASONS = 8
 WIDE = 140
+LEAST_WAIT_SECONDS = 1.0
 CLASSES = "A: the same architecture; B: pruned or factorised from it; C: another one"
 
 
@@ -75,6 +77,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line(notice, yellow=True)
     for notice in run.idle_waivers():
         reporter.write_line(notice, yellow=True)
+    for line in _waits(run.header["waited_s"]):
+        reporter.write_line(line)
     if run.header["aa_warning"]:
         reporter.write_line(run.header["aa_warning"], yellow=True)
     if run.header["contaminated"]:
@@ -136,6 +140,16 @@ def _refusals(found: Summary) -> list[str]:
             f"refused: {len(found.coverage.refused) - MOST_REASONS} more reasons, in the report"
         )
     return lines
+
+
+def _waits(seconds: dict[str, float]) -> list[str]:
+    """How long jobs stood still so that no two times were taken at once."""
+    parts = [
+        f"{value:.0f} s for {WORDS[what]}"
+        for what, value in seconds.items()
+        if value >= LEAST_WAIT_SECONDS
+    ]
+    return [f"waited {' and '.join(parts)}"] if parts else []
 
 
 def _cell_name(line: Line) -> str:

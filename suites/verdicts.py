@@ -161,7 +161,9 @@ def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
         "invalid": track.invalid,
         "steady": all(process["steady"] for process in first),
         "threads": run.settings.threads.count,
-        "extra": {"machine": [process["monitors"] for process in first]},
+        "extra": {
+            "machine": [{**one["monitors"], "waited_s": one["waited_s"]} for one in first],
+        },
     }
     limit = run.limit(cell, "speed", batch)
     verdict = judges.judge_speed(measured, limit, run.rounds.looks, batch=batch)

@@ -39,6 +39,10 @@ class Target:
         """What limits may require (`avx512_vnni`, `cuda>=8.0` is compared by number)."""
         return []
 
+    def unit(self) -> str:
+        """A word for the very device that is used: one timed section at a time runs on it."""
+        return self.device
+
     def prepare(self) -> dict[str, Any]:
         """Fix what changes results or speed (TF32, autotuning); returns the settings, to record."""
         return {}

@@ -29,6 +29,15 @@ class Cuda(Target):
         major, minor = torch.cuda.get_device_capability()
         return [f"cuda={major}.{minor}"]
 
+    def unit(self) -> str:
+        import torch
+
+        # By its place on the bus, which processes and containers see alike, whatever number
+        # CUDA_VISIBLE_DEVICES gives it. The slices of a divided GPU share its clock: one unit.
+        found = torch.cuda.get_device_properties(torch.cuda.current_device())
+        place = (found.pci_domain_id, found.pci_bus_id, found.pci_device_id)  # type: ignore[attr-defined]
+        return "gpu-{:04x}-{:02x}-{:02x}".format(*place)
+
     def prepare(self) -> dict[str, Any]:
         # Autotuning picks kernels by a race, so two processes may run different code.
         import torch
