@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
@@ -283,7 +284,7 @@ class Run:
         parts = [*self.shards, *([self.header_parts()] if self.begun else [])]
         header = recording.run_record(self, parts, complete=complete, interrupted=interrupted)
         run_id = header["run"]
-        lines = [{**record, "run": run_id} for record in self.records.values()]
+        lines = triage.mark([{**record, "run": run_id} for record in self.records.values()])
         record_files.write(self.settings.report / record_files.FILE, header, lines)
         self.header = header
 

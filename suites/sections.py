@@ -17,7 +17,7 @@ from suites.progress import Progress
 CPU = "cpu"
 TELL_AFTER_SECONDS = 1.0
 TELL_AGAIN_SECONDS = 60.0
-WORDS = {"timing": "another run's timing", "builds": "builds that run beside it"}
+WORDS = {"timing": "another run's or worker's timing", "builds": "builds beside it"}
 
 
 class Sections:

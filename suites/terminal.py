@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from reports import formats, records
-from reports.summarize import Line, Summary, gate_name, summarize
+from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
 from suites.durations import spoken
 from suites.sections import WORDS
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_FAILURES = 30
 MOST_REASONS = 8
+MOST_TRIAGE = 10
 WIDE = 140
 LEAST_WAIT_SECONDS = 1.0
 CLASSES = "A: the same architecture; B: pruned or factorised from it; C: another one"
@@ -68,6 +69,8 @@ def summary(run: Run, reporter: Any) -> None:
     for line in _picks(read, width):
         reporter.write_line(line)
     for line in _failures(found):
+        reporter.write_line(line)
+    for line in _triage(found):
         reporter.write_line(line)
     for line in _refusals(found):
         reporter.write_line(line)
@@ -125,6 +128,22 @@ def _failures(found: Summary) -> list[str]:
         lines.append(f"  … and {len(found.failing) - len(shown)} more in the report")
     if shown:
         lines.append(f"repeat one: {shown[0].first['command']}")
+    return lines
+
+
+def _triage(found: Summary) -> list[str]:
+    """A nightly run's gates that judge by chance, in the order in which to look at them."""
+    shown = found.triage[:MOST_TRIAGE]
+    if not shown:
+        return []
+    of = chance(shown[0].first)["of"]
+    lines = [f"triage, surest first (q: false discovery rate over {formats.count(of, 'gate')}):"]
+    for line in shown:
+        q = formats.probability(chance(line.first)["q"])
+        number = f"{formats.measured(line.first)}, asked {line.limit}"
+        lines.append(f"  q {q} {line.status} {_cell_name(line)} {line.gates}: {number}")
+    if len(found.triage) > len(shown):
+        lines.append(f"  … and {len(found.triage) - len(shown)} more in the report")
     return lines
 
 
