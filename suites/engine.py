@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from gauge.cache import Cache, DamagedEntry, Entry, digest
 from gauge.isolation import Outcome, Workers
+from gauge.order import candidate_first
 from gauge.verdict import Status
 from suites import keys, matrix
 from suites.catalog import ROOT, Catalog
@@ -335,11 +336,12 @@ class Engine:
         label: str,
         *,
         control: bool,
+        singles: dict[int, float],
     ) -> dict[str, Any]:
         """One process that times baseline and candidate (or, for A/A, its copy) in turns.
 
         seconds: how long to time each batch size, warm-up not counted. blocks: the fewest blocks
-        of each, which a slow model needs longer for.
+        of each, which a slow model needs longer for. singles: seconds for single calls.
         """
         arguments = {
             **self.arm(cell),
@@ -347,7 +349,10 @@ class Engine:
             "batches": list(seconds),
             "seconds": {str(batch): length for batch, length in seconds.items()},
             "least_blocks": {str(batch): blocks[batch] for batch in seconds},
+            "single_seconds": {str(batch): singles[batch] for batch in seconds},
             "number": number,
+            "candidate_first": candidate_first(self.settings.seed, label, number),
+            "cache_mode": self.settings.cache_mode,
         }
         with self.alone(cell.target):
             return self.job("speed", label, "speed", arguments)
