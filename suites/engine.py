@@ -12,6 +12,7 @@ from typing import Any
 
 from gauge.cache import Cache, DamagedEntry, Entry, digest
 from gauge.isolation import Outcome, Workers
+from gauge.order import candidate_first
 from gauge.turns import LockError
 from gauge.verdict import Status
 from suites import keys, matrix
@@ -349,11 +350,12 @@ class Engine:
         label: str,
         *,
         control: bool,
+        singles: dict[int, float],
     ) -> dict[str, Any]:
         """One process that times baseline and candidate (or, for A/A, its copy) in turns.
 
         seconds: how long to time each batch size, warm-up not counted. blocks: the fewest blocks
-        of each, which a slow model needs longer for.
+        of each, which a slow model needs longer for. singles: seconds for single calls.
         """
         arguments = {
             **self.arm(cell),
@@ -361,7 +363,10 @@ class Engine:
             "batches": list(seconds),
             "seconds": {str(batch): length for batch, length in seconds.items()},
             "least_blocks": {str(batch): blocks[batch] for batch in seconds},
+            "single_seconds": {str(batch): singles[batch] for batch in seconds},
             "number": number,
+            "candidate_first": candidate_first(self.settings.seed, label, number),
+            "cache_mode": self.settings.cache_mode,
         }
         return self.job("speed", label, "speed", arguments, timed=True)
 

@@ -14,7 +14,7 @@ import torch
 
 import optimizers
 import zoo
-from gauge import evidence, fidelity, outputs, recompiles, targets, timing
+from gauge import affinity, evidence, fidelity, outputs, recompiles, targets, timing
 from gauge import memory as peak
 from gauge.baseline_checks import BaselineProblem, find_problems
 from gauge.cache import file_digest
@@ -313,12 +313,15 @@ def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
 
 def speed(arguments: dict[str, Any]) -> dict[str, Any]:
     """Baseline and candidate in turns in this process; one log-ratio a batch size."""
+    cpus = affinity.allowed()
     world = World(arguments)
-    # Which arm is loaded first decides where its weights lie in memory, so it alternates.
-    if arguments["number"] % 2:
+    # Which arm is loaded first decides where its weights lie in memory (gauge.order).
+    if arguments["candidate_first"]:
         candidate, base = shared.load_candidate(world), world.baseline()
     else:
         base, candidate = world.baseline(), shared.load_candidate(world)
+    # After loading: what a runtime has bound on the way holds for neither arm.
+    affinity.pin(cpus)
     measured = {}
     for batch in arguments["batches"]:
         if getattr(candidate, "batch", None) not in (None, batch):
@@ -334,8 +337,10 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             (world.baseline_target if control else world.target).cast(example),
             seconds=arguments["seconds"][str(batch)],
             least_blocks=arguments["least_blocks"][str(batch)],
-            candidate_first=arguments["number"] % 2 == 1,
+            candidate_first=arguments["candidate_first"],
             watch=recompiles.watch,
+            cache_mode=arguments["cache_mode"],
+            single_seconds=arguments["single_seconds"][str(batch)],
         ).as_dict()
     return {"batches": measured}
 

@@ -78,6 +78,8 @@ def cell_command(run: Run, cell: Cell) -> str:
         words += ["--policy", str(settings.policy)]
     if settings.seed:
         words += ["--seed", str(settings.seed)]
+    if settings.cache_mode != "warm":
+        words += ["--cache-mode", settings.cache_mode]
     return shlex.join(words)
 
 
@@ -226,7 +228,7 @@ def control_results(
 
 def _options(run: Run) -> dict[str, Any]:
     chosen = dataclasses.asdict(run.settings)
-    shown = ("targets", "models", "techniques", "gated", "reported", "cell_timeout", "cell_memory")
+    shown = "targets models techniques gated reported cache_mode cell_timeout cell_memory".split()
     return {
         **{key: chosen[key] for key in shown},
         "plugins": [path.name for path in run.settings.plugins],

@@ -21,6 +21,8 @@ CONTROLS = 5
 # Between-process SD was no better with longer processes; a reported batch decides nothing.
 GATED_SECONDS, REPORTED_SECONDS = 0.6, 0.3
 GATED_BLOCKS, REPORTED_BLOCKS = 6, 1
+# For latency percentiles, after the blocks; pooled over the processes of a gate.
+SINGLE_SECONDS = 0.2
 
 
 @dataclass
@@ -88,6 +90,7 @@ class Lane:
     tracks: dict[int, Track]
     control: bool = False
     processes: int = 0
+    number: int = 0
     seconds: float = 0.0
 
     def open_batches(self) -> list[int]:
@@ -164,15 +167,27 @@ class Rounds:
         reported = {batch: lane.tracks[batch].reported for batch in batches}
         seconds = {one: REPORTED_SECONDS if reported[one] else GATED_SECONDS for one in batches}
         blocks = {one: REPORTED_BLOCKS if reported[one] else GATED_BLOCKS for one in batches}
+        spared = {one: lane.control or reported[one] for one in batches}
+        singles = {one: 0.0 if spared[one] else SINGLE_SECONDS for one in batches}
+        if lane.number % 2 and any(not lane.tracks[one].runs[-1] for one in batches):
+            # A fresh run begins with a pair of its own, or its orders would not be balanced.
+            lane.number += 1
         try:
             result = self.engine.speed_process(
-                lane.cell, seconds, blocks, lane.processes, self._label(lane), control=lane.control
+                lane.cell,
+                seconds,
+                blocks,
+                lane.number,
+                self._label(lane),
+                control=lane.control,
+                singles=singles,
             )
         except Stopped as stopped:
             for batch in batches:
                 lane.tracks[batch].stopped = stopped
             return
         lane.processes += 1
+        lane.number += 1
         lane.seconds += result["seconds"]
         for batch in batches:
             waited = {"waited_s": result["waited_s"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gauge import cold, energy, gpu
 from gauge.targets.base import Target, register
 
 
@@ -74,3 +75,18 @@ class Cuda(Target):
             return stop
 
         return start
+
+    def watch(self) -> Callable[[], dict[str, Any] | None]:
+        return gpu.watch(self._uuid())
+
+    def energy_meter(self) -> energy.Meter:
+        return energy.nvml(self._uuid())
+
+    def evictor(self) -> cold.Evictor:
+        return cold.cuda_evictor()
+
+    @staticmethod
+    def _uuid() -> str:
+        import torch
+
+        return str(torch.cuda.get_device_properties().uuid)
