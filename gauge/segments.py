@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from gauge import energy
 from gauge.outputs import Batch
 from gauge.targets import Target
 
@@ -29,8 +30,7 @@ Call = Callable[..., Any]
 class Runner:
     """Runs segments on the target's stopwatch; the arms are A (baseline) and B (candidate).
 
-    evict: with cold caches, called before every call and not timed. joules: what each arm's
-    segments took since `count_energy`, where the target has a counter.
+    evict: with cold caches, called before every call and not timed.
     """
 
     def __init__(
@@ -45,13 +45,17 @@ class Runner:
         self.evict = evict
         self.calls = dict.fromkeys(arms, 1)
         self.last: str | None = None
-        self._joules: Callable[[], float] | None = None
-        self.joules = dict.fromkeys(arms, 0.0)
 
-    def count_energy(self, read: Callable[[], float] | None) -> None:
-        """From now on, add up what each arm's segments take by this counter."""
-        self._joules = read
-        self.joules = dict.fromkeys(self.arms, 0.0)
+    def energy(self, meter: energy.Meter) -> energy.Energy:
+        """Joules of a call of each arm; not with cold caches, as emptying them takes most."""
+        if self.evict is not None:
+            return energy.Energy(None, None, "emptying the caches would be counted")
+
+        def run(arm: str) -> int:
+            self.segment(arm)
+            return self.calls[arm]
+
+        return energy.measure(meter, run)
 
     def segment(self, arm: str, calls: int | None = None) -> float:
         """Seconds of so many calls in a row; the stopwatch synchronises once, at the end.
@@ -64,18 +68,13 @@ class Runner:
             call(*args, **kwargs)
             self.last = arm
         count = calls or self.calls[arm]
-        before = self._joules() if self._joules else 0.0
-        if self.evict is None:
-            rounds = itertools.repeat(None, count)
-            stop = self.start()
-            for _ in rounds:
-                call(*args, **kwargs)
-            taken = stop()
-        else:
-            taken = sum(self._cold(self.evict, arm) for _ in range(count))
-        if self._joules:
-            self.joules[arm] += self._joules() - before
-        return taken
+        if self.evict is not None:
+            return sum(self._cold(self.evict, arm) for _ in range(count))
+        rounds = itertools.repeat(None, count)
+        stop = self.start()
+        for _ in rounds:
+            call(*args, **kwargs)
+        return stop()
 
     def _cold(self, evict: Callable[[], None], arm: str) -> float:
         call, (args, kwargs) = self.arms[arm]

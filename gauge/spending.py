@@ -52,13 +52,14 @@ def nominal_levels(total: float, shares: Sequence[float], spend: Spending) -> li
         step, scale = (share - before) ** 0.5, share**0.5
         now = spend(total, share)
 
-        def above(z: float, where: Any = where, mass: Any = mass, step: float = step,
-                  scale: float = scale) -> float:  # fmt: skip
-            """The probability to be above z here for the first time."""
-            return float(mass @ ndtr((where - z * scale) / step))
-
         wanted = now - spent
-        z = brentq(lambda z: above(z) - wanted, _LOWEST, 40.0, xtol=1e-8)
+
+        def excess(z: float, where: Any = where, mass: Any = mass, step: float = step,
+                   scale: float = scale, wanted: float = wanted) -> float:  # fmt: skip
+            """The probability to be above z here for the first time, less what may be spent."""
+            return float(mass @ ndtr((where - z * scale) / step)) - wanted
+
+        z = brentq(excess, _LOWEST, 40.0, xtol=1e-8)
         levels.append(float(ndtr(-z)))
         end = min(z, _HIGHEST) * scale
         start = _LOWEST * scale

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from gauge import affinity, cold, monitors, percentiles, steady
+from gauge import affinity, cold, energy, monitors, percentiles, steady
 from gauge.outputs import Batch
 from gauge.segments import MOST_CALLS, Call, Runner
 from gauge.targets import Target
@@ -39,6 +39,8 @@ than the median of blocks.
 
 BLOCKS = 6
 """Fewest blocks (of two segments an arm) that give a median."""
+
+NOT_AGAIN = "measured in a cell's first processes"
 
 MOST_BLOCKS = 50
 """Where a process stops: 100 samples an arm."""
@@ -109,6 +111,7 @@ def measure_pair(
     watch: Callable[[], Callable[[], str | None]] | None = None,
     cache_mode: str = "warm",
     single_seconds: float = 0.0,
+    with_energy: bool = True,
 ) -> PairTiming:
     """Time two arms in turns (ABBA, BAAB) and give the median log-ratio of the blocks.
 
@@ -121,6 +124,7 @@ def measure_pair(
     reason why the numbers mean nothing, or None (say, that something was compiled meanwhile).
     cache_mode: "warm", or "cold" where caches are emptied before every call (see gauge.cold).
     single_seconds: how long to time single calls of both arms afterwards, in turns.
+    with_energy: measure a call's energy after that, where the target has a counter.
     """
     if cache_mode not in cold.MODES:
         raise ValueError(f"cache_mode {cache_mode!r} is none of {', '.join(cold.MODES)}")
@@ -138,15 +142,13 @@ def measure_pair(
         gc.freeze()
         watched = watch() if watch else None
         device = target.watch()
-        runner.count_energy(meter.read)
         seen = monitors.watch()
         taken, ratios = _blocks(runner, orders, seconds, least_blocks)
         observed, clock = seen()
-        joules = dict(runner.joules)
-        runner.count_energy(None)
         observed["device"] = device()
         meanwhile = watched() if watched else None
         singles = runner.single_calls(single_seconds)
+        used = runner.energy(meter if with_energy else energy.none(NOT_AGAIN))
     moved = affinity.problem(cpus, affinity.allowed())
     invalid = clock or invalid or meanwhile or moved or _stopwatch_problem(runner, taken, observed)
 
@@ -158,7 +160,7 @@ def measure_pair(
             samples=taken[name],
             singles=singles[name],
             outliers=percentiles.far_out(taken[name]),
-            joules=joules[name] / (calls * len(taken[name])) if meter.read else None,
+            joules=used.joules[name] if used.joules else None,
         )
 
     return PairTiming(
@@ -170,7 +172,7 @@ def measure_pair(
         invalid=invalid,
         warmup=warmup,
         monitors=observed,
-        energy={"source": meter.source, "reason": meter.reason},
+        energy={"source": used.source, "reason": used.reason},
         settings={
             "segment_s": segment,
             "seconds": seconds,

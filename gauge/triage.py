@@ -86,7 +86,7 @@ def accuracy_p(record: Mapping[str, Any], margin: float) -> float:
 
 
 def q_values(p_values: Sequence[float]) -> list[float]:
-    """Benjamini and Hochberg's adjusted p values: the share of false alarms among all up to here."""
+    """Adjusted p values of Benjamini and Hochberg: the share of false alarms up to here."""
     from scipy.stats import false_discovery_control
 
     return [float(q) for q in false_discovery_control(p_values)] if p_values else []

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from gauge import energy, gpu
-from gauge.targets import Target
-from gauge.timing import measure_pair
 
 
 class Nvml:
@@ -89,60 +87,3 @@ def test_the_gpus_energy_is_in_joules():
     meter = energy.nvml("abc", Nvml())
     first = meter.read()
     assert (meter.source, meter.read() - first) == ("NVML", pytest.approx(1.5))
-
-
-class Packages:
-    """A powercap folder with counters that the test turns."""
-
-    def __init__(self, root):
-        self.folder = root / "sys/class/powercap"
-        for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):
-            (self.folder / name).mkdir(parents=True)
-            (self.folder / name / "max_energy_range_uj").write_text("10000000\n")
-            self.set(name, 1_000_000)
-
-    def set(self, name, microjoules):
-        (self.folder / name / "energy_uj").write_text(f"{microjoules}\n")
-
-
-def test_rapl_adds_packages_up_and_minds_the_wrap(tmp_path):
-    packages = Packages(tmp_path)
-    meter = energy.rapl(tmp_path)
-    assert (meter.source, meter.reason, meter.read()) == ("RAPL", None, 0.0)
-    packages.set("intel-rapl:0", 3_000_000)
-    packages.set("intel-rapl:0:0", 9_000_000)  # a part of the first: not counted twice
-    assert meter.read() == pytest.approx(2.0)
-    packages.set("intel-rapl:1", 500_000)  # wrapped: 9 to the end, and half of one
-    assert meter.read() == pytest.approx(2.0 + 9.5)
-
-
-def test_without_a_counter_the_reason_is_said(tmp_path):
-    assert "no RAPL counter" in energy.rapl(tmp_path).reason
-    (tmp_path / "sys/class/powercap/intel-rapl:0").mkdir(parents=True)
-    found = energy.rapl(tmp_path)
-    assert found.read is None
-    assert "cannot be read" in found.reason
-
-
-def test_each_arms_energy_is_that_of_its_own_calls():
-    class Burning(Target):
-        joules = 0.0
-
-        def energy_meter(self):
-            return energy.Meter("stub", lambda: self.joules)
-
-    device = Burning()
-
-    def arm(joules):
-        def call():
-            device.joules += joules
-
-        return call
-
-    found = measure_pair(
-        arm(1.0), arm(3.0), device, ((), {}), ((), {}), segment=1e-5, seconds=0, single_seconds=0.01
-    )
-    assert found.energy == {"source": "stub", "reason": None}
-    assert found.baseline.joules == pytest.approx(1.0)
-    assert found.candidate.joules == pytest.approx(3.0)
-    assert found.baseline.singles

@@ -64,7 +64,8 @@ def test_a_run_waits_for_another_run_s_timing_and_tells(cache, tmp_path):
             line = running.stdout.readline()
             assert line, told
             told += line
-        assert "train" not in told and "examine" not in told
+        assert "train" not in told
+        assert "examine" not in told
     told += running.stdout.read()
     running.stdout.close()
     assert running.wait(60) == 0, told
