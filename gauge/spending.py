@@ -12,12 +12,16 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+SMALLEST = 1e-12
+"""No repeated p value is told smaller than this."""
+
 Spending = Callable[[float, float], float]
 
 _NODES = 120
 _ROOT = math.sqrt(2 * math.pi)
-# How far down and up the process is followed, in its own standard deviations.
-_LOWEST, _HIGHEST = -9.0, 12.0
+# How far down and up the process is followed, and up to where a boundary is sought, in the
+# process's own standard deviations.
+_LOWEST, _HIGHEST, _BOUNDARY = -9.0, 12.0, 37.0
 
 
 def obrien_fleming(total: float, share: float) -> float:
@@ -44,6 +48,8 @@ def nominal_levels(total: float, shares: Sequence[float], spend: Spending) -> li
     from scipy.optimize import brentq
     from scipy.special import ndtr
 
+    if not 0 < total < 1:
+        raise ValueError(f"a total error of {total} is no probability to spend")
     points, weights = np.polynomial.legendre.leggauss(_NODES)
     levels: list[float] = []
     spent, before = 0.0, 0.0
@@ -51,7 +57,6 @@ def nominal_levels(total: float, shares: Sequence[float], spend: Spending) -> li
     for share in shares:
         step, scale = (share - before) ** 0.5, share**0.5
         now = spend(total, share)
-
         wanted = now - spent
 
         def excess(z: float, where: Any = where, mass: Any = mass, step: float = step,
@@ -59,7 +64,7 @@ def nominal_levels(total: float, shares: Sequence[float], spend: Spending) -> li
             """The probability to be above z here for the first time, less what may be spent."""
             return float(mass @ ndtr((where - z * scale) / step)) - wanted
 
-        z = brentq(excess, _LOWEST, 40.0, xtol=1e-8)
+        z = brentq(excess, _LOWEST, _BOUNDARY, xtol=1e-8)
         levels.append(float(ndtr(-z)))
         end = min(z, _HIGHEST) * scale
         start = _LOWEST * scale
@@ -78,10 +83,6 @@ def _totals(shares: tuple[float, ...], spend: Spending) -> tuple[Any, Any]:
     totals = np.append(np.geomspace(SMALLEST, 0.1, 45), np.linspace(0.1, 0.999, 26)[1:])
     levels = [nominal_levels(float(total), shares, spend) for total in totals]
     return np.log(totals), np.log(np.maximum(levels, 1e-320))
-
-
-SMALLEST = 1e-12
-"""No repeated p value is told smaller than this."""
 
 
 def repeated_p(

@@ -354,6 +354,7 @@ def memory(arguments: dict[str, Any]) -> dict[str, Any]:
     example = world.target.cast(world.example(arguments["batch"]))
     with peak.PeakMemory(world.target) as measured:
         call = shared.load_candidate(world)
+        measured.reason = measured.reason or peak.unseen(world.target, call)
         args, kwargs = example
         with torch.inference_mode():
             for _ in range(3):
