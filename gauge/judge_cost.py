@@ -150,7 +150,7 @@ def judge_speed(
     shared = next(filter(None, map(gpu.busy, m.get("devices") or ())), None)
     unreliable = shared or trend.reason()
     if unreliable:
-        said = f"{unreliable} ({sequential.decision_text(final)} was measured)"
+        said = f"{unreliable}; measured: {sequential.decision_text(final)}"
         return _speed_verdict(Status.INCONCLUSIVE, final, parts, said)
     if final.status is Outcome.CONTINUE:
         why = f"stopped after {len(first)} of {looks[-1]} processes, undecided"

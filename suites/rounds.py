@@ -21,6 +21,8 @@ CONTROLS = 5
 # Between-process SD was no better with longer processes; a reported batch decides nothing.
 GATED_SECONDS, REPORTED_SECONDS = 0.6, 0.3
 GATED_BLOCKS, REPORTED_BLOCKS = 6, 1
+# With cold caches most of the time goes into emptying them, and a segment holds a call or two.
+COLD_TIMES = 4
 # For latency percentiles, after the blocks; pooled over the processes of a gate.
 SINGLE_SECONDS = 0.2
 
@@ -165,10 +167,12 @@ class Rounds:
     def _time(self, lane: Lane) -> None:
         batches = lane.open_batches()
         reported = {batch: lane.tracks[batch].reported for batch in batches}
-        seconds = {one: REPORTED_SECONDS if reported[one] else GATED_SECONDS for one in batches}
+        times = COLD_TIMES if self.engine.settings.cache_mode == "cold" else 1
+        lengths = {True: times * REPORTED_SECONDS, False: times * GATED_SECONDS}
+        seconds = {one: lengths[reported[one]] for one in batches}
         blocks = {one: REPORTED_BLOCKS if reported[one] else GATED_BLOCKS for one in batches}
         spared = {one: lane.control or reported[one] for one in batches}
-        singles = {one: 0.0 if spared[one] else SINGLE_SECONDS for one in batches}
+        singles = {one: 0.0 if spared[one] else times * SINGLE_SECONDS for one in batches}
         if lane.number % 2 and any(not lane.tracks[one].runs[-1] for one in batches):
             # A fresh run begins with a pair of its own, or its orders would not be balanced.
             lane.number += 1

@@ -211,7 +211,7 @@ def test_a_cell_that_is_not_steady_is_inconclusive_whatever_it_measured(trend, c
     assert verdict.status is Status.INCONCLUSIVE
     slower = "candidate" if trend < 0 else "baseline"
     assert verdict.reason.startswith(f"not steady: the {slower} gets slower")
-    assert "was measured)" in verdict.reason
+    assert "measure again; measured: " in verdict.reason
     assert verdict.evidence["steady"] is False
     assert verdict.evidence["trend"] == pytest.approx(trend, abs=0.003)
     assert abs(verdict.evidence["trend_z"]) > 2.6
@@ -234,7 +234,7 @@ def test_a_shared_gpu_is_inconclusive():
     devices = [{"other_processes": 0}, {"other_processes": 1}, None, {"unavailable": "no NVML"}]
     verdict = speed(around(4.1, 4), devices=devices)
     assert verdict.status is Status.INCONCLUSIVE
-    assert verdict.reason.startswith("another process uses the GPU (4.")
+    assert verdict.reason.startswith("another process uses the GPU; measured: 4.")
     assert speed(around(4.1, 4), devices=[*devices[:1], *devices[2:]]).status is Status.PASS
 
 

@@ -224,6 +224,7 @@ def parsed(**given_options) -> options.Settings:
     defaults = dict.fromkeys((*names, *folders, "threads", "cell_memory"))
     defaults |= {"matrix": "standard", "effort": "standard", "gate": "nightly", "resume": False}
     defaults |= {"plan": False, "cache_drop": False, "seed": "0", "cell_timeout": "60"}
+    defaults["cache_mode"] = "warm"
     return options.read(Namespace(**{**defaults, **given_options}), Path("/x"))
 
 

@@ -13,7 +13,8 @@ from suites.rounds import Rounds
 class Engine:
     """Answers each timing process with the next log-ratio, and keeps what it was asked."""
 
-    def __init__(self, ratios):
+    def __init__(self, ratios, cache_mode="warm"):
+        self.settings = SimpleNamespace(cache_mode=cache_mode)
         self.ratios = iter(ratios)
         self.asked = []
 
@@ -22,6 +23,7 @@ class Engine:
 
     def speed_process(self, cell, seconds, blocks, number, label, *, control, singles):
         self.asked.append((number, dict(singles)))
+        self.seconds = seconds[1]
         ratio = next(self.ratios)
         one = {"log_ratio": ratio, "refused": None, "invalid": None}
         return {"seconds": 1.0, "batches": {str(batch): one for batch in seconds}}
@@ -71,3 +73,15 @@ def test_no_single_calls_for_the_controls():
     rounds.finish_controls()
     assert len(engine.asked) == 4
     assert all(singles == {1: 0.0} for _, singles in engine.asked)
+
+
+def test_cold_caches_are_timed_for_longer():
+    lengths = []
+    for mode in ("warm", "cold"):
+        engine = Engine([0.0] * 12, mode)
+        rounds = Rounds(engine, "quick")
+        rounds.add(SimpleNamespace(id="m-t-cpu", model="m", target="cpu"), {})
+        rounds.add_controls()
+        rounds.finish_controls()
+        lengths.append(engine.seconds)
+    assert lengths[1] > 2 * lengths[0]
