@@ -88,6 +88,7 @@ def _counts(lines: Sequence[Line]) -> dict[str, Any]:
         "false_pass": rate("above", "status", "PASS"),
         "inconclusive_below": rate("below", "status", "INCONCLUSIVE"),
         "inconclusive_above": rate("above", "first", "INCONCLUSIVE"),
+        "unsteady": share(sum(_unsteady(one) for one in lines), len(lines)),
         "errors": rate("below", "status", "ERROR"),
         "sigma_pooled": sigma(lines),
         "sigma_quartiles": statistics.quantiles(sigmas, n=4) if len(sigmas) > 1 else None,
@@ -98,6 +99,12 @@ def _counts(lines: Sequence[Line]) -> dict[str, Any]:
     }
 
 
+def _unsteady(line: Line) -> bool:
+    """Whether a trend within processes took the verdict of either limit."""
+    reasons = [one["reason"] or "" for one in line["verdicts"].values()]
+    return any(reason.startswith("not steady") for reason in reasons)
+
+
 def page(found: dict[str, Any]) -> list[str]:
     """The piece's part of docs/proof.md."""
     names = {
@@ -106,6 +113,7 @@ def page(found: dict[str, Any]) -> list[str]:
         "false_pass": "PASS, limit 1 % above the truth (goal ≤ 5 %)",
         "inconclusive_below": "INCONCLUSIVE, limit 1 % below",
         "inconclusive_above": "INCONCLUSIVE after the first run, limit 1 % above",
+        "unsteady": "of those, not steady at either limit",
         "errors": "ERROR (a process that does not count)",
     }
     columns = [*CONDITIONS, "all"]

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from gauge import sequential
 from gauge.isolation import Workers
 from gauge.judge import judge_speed
+from gauge.order import candidate_first
 from gauge.policy_entry import Limit
+from gauge.turns import Turns
 from suites.engine import PRELOAD, THREAD_VARIABLES
 from suites.rounds import Track
 
@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 MODELS = ("proof_mlp", "proof_lstm", "proof_conv")
 BATCH = 8
 TIMEOUT_S = 120.0
+ENERGY_PROCESSES = 2
 
 
 class Lab:
@@ -96,8 +97,8 @@ class Lab:
         self, model: str, number: int, seed: int, seconds: float, artifact: Path | None = None
     ) -> dict[str, Any]:
         """One fresh process that times baseline and candidate in turns, as suites.jobs does it."""
-        # The lock of suites.engine: two proofs, or a proof and a run, never time at once.
-        with FileLock(Path(tempfile.gettempdir()) / "optgauge-timing-cpu.lock", mode=0o666):
+        # Two proofs, or a proof and a run of the suites, never time at once.
+        with Turns("cpu").hold(exclusive=True):
             found = self.job(
                 "suites.jobs:speed",
                 model,
@@ -106,7 +107,10 @@ class Lab:
                 batches=[BATCH],
                 seconds={str(BATCH): seconds},
                 least_blocks={str(BATCH): max(1, round(seconds / 0.05))},
-                number=number,
+                single_seconds={str(BATCH): 0.0},
+                candidate_first=candidate_first(seed, model, number),
+                cache_mode="warm",
+                number=ENERGY_PROCESSES,  # no process of the proof measures energy
                 seed=seed,
             )
         return {**found["batches"][str(BATCH)], "seconds": found["seconds"]}
@@ -133,6 +137,7 @@ class Gate:
     model: str
     tracks: dict[str, Track]
     artifact: Path | None = None
+    number: int = 0
     processes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     spent: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -141,8 +146,11 @@ class Gate:
         return any(track.open for track in self.tracks.values())
 
     def time(self, lab: Lab, seconds: float) -> None:
-        number = len(self.processes)
-        found = lab.process(self.model, number, self.index, seconds, self.artifact)
+        asking = [track for track in self.tracks.values() if track.open]
+        if self.number % 2 and any(not track.runs[-1] for track in asking):
+            self.number += 1  # a fresh run begins with a pair of its own, as in suites.rounds
+        found = lab.process(self.model, self.number, self.index, seconds, self.artifact)
+        self.number += 1
         self.processes.append(found)
         for name, track in self.tracks.items():
             if track.open:
@@ -162,7 +170,7 @@ class Gate:
             "verdicts": {name: verdict(track) for name, track in self.tracks.items()},
             "spent_s": {name: round(value, 2) for name, value in self.spent.items()},
             "seconds": round(sum(one["seconds"] for one in self.processes), 2),
-            "unsteady": sum(not one["steady"] for one in self.processes),
+            "unsettled": sum(not one["warmup"]["settled"] for one in self.processes),
             "others": _middle([one["others"] for one in seen]),
             "steal": _middle([one["steal"] for one in seen]),
         }
@@ -182,7 +190,8 @@ def verdict(track: Track) -> dict[str, Any]:
             "first": [one["log_ratio"] for one in first],
             "confirming": [one["log_ratio"] for one in confirming] if confirming else None,
             "invalid": track.invalid,
-            "steady": all(one["steady"] for one in first),
+            "blocks": [one["blocks"] for one in (*first, *(confirming or ()))],
+            "devices": [one["monitors"]["device"] for one in (*first, *(confirming or ()))],
         },
         Limit("speed", min=track.limit, source="proof"),
         track.looks,

@@ -22,7 +22,7 @@ import proof_zoo
 from proof_store import Store
 from proof_tables import share
 
-from gauge.sequential import LOOKS, QUICK_LOOKS, decide
+from gauge.sequential import LOOKS, QUICK_LOOKS
 from suites.rounds import Track
 
 PEERS = proof_verdict_time.PEERS
@@ -135,24 +135,21 @@ def test_words_that_mean_nothing_are_refused(tmp_path, words):
 # Simulations
 
 
-def test_sizes_judge_as_decide_does_and_keep_their_levels():
-    noise = proof_sizes.noise("normal", np.random.default_rng(3), 600)
-    said = {"PASS": 1, "FAIL": -1, "INCONCLUSIVE": 0}
-    assert proof_sizes.judge(noise).tolist() == [said[decide(row, 1.0).status] for row in noise]
+def test_sizes_keep_their_levels_and_autocorrelation_does_not():
     found = proof_sizes.summary(list(proof_sizes.run(1, 1)))
-    for kind in ("normal", "t4", "contaminated", "mixed"):
-        assert found[kind]["pass"]["low"] < 0.05
-        assert found[kind]["fail"]["low"] < 0.001
-    assert found["ar"]["fail"]["low"] > 0.001
+    for noise in ("normal", "t4", "contaminated", "mixed"):
+        assert found[noise]["passed"]["low"] < 0.05
+        assert found[noise]["failed"]["low"] < 0.001
+        assert found[noise]["passed"]["of"] == proof_sizes.SEQUENCES
+    assert found["autocorrelated"]["failed"]["low"] > 0.001
     assert proof_sizes.page(found)
 
 
-@pytest.mark.parametrize("kind", proof_sizes.NOISES)
-def test_noise_is_what_its_name_says(kind):
-    values = proof_sizes.noise(kind, np.random.default_rng(4), 100_000)
-    assert abs(values.mean()) < 0.01
-    correlation = np.corrcoef(values[:, 4], values[:, 5])[0, 1]
-    assert correlation == pytest.approx(0.4 if kind == "ar" else 0.0, abs=0.02)
+def test_batches_of_a_noise_differ_and_are_drawn_again_alike():
+    lines = list(proof_sizes.run(2, 2, sequences=2000))
+    kinds = len(proof_sizes.NOISES)
+    assert lines[0]["passed"] != lines[kinds]["passed"]
+    assert list(proof_sizes.run(2, 2, done=lines[:3], sequences=2000)) == lines[3:]
 
 
 def test_a_harmless_zoo_is_green_and_a_harmful_cell_is_not():
@@ -253,7 +250,7 @@ def test_a_worker_that_fails_stops_the_piece_with_its_reason(lab):
 def track(looks, *ratios, limit=1.0, kind=Track):
     made = kind(1, limit, looks)
     for ratio in ratios:
-        made.add({"log_ratio": ratio, "steady": True})
+        made.add({"log_ratio": ratio, "blocks": [], "monitors": {"device": None}})
     return made
 
 
@@ -264,7 +261,7 @@ def test_a_first_run_is_not_confirmed_and_a_track_is():
     assert proof_lab.verdict(single)["first"] == "FAIL"
     assert proof_lab.verdict(confirmed)["status"] == "INCONCLUSIVE"
     for ratio in slow:
-        confirmed.add({"log_ratio": ratio, "steady": True})
+        confirmed.add({"log_ratio": ratio, "blocks": [], "monitors": {"device": None}})
     assert not confirmed.open
     told = proof_lab.verdict(confirmed)
     assert (told["status"], told["first"]) == ("FAIL", "FAIL")
@@ -272,8 +269,8 @@ def test_a_first_run_is_not_confirmed_and_a_track_is():
 
 def aa_line(condition, below, first, above):
     verdicts = {
-        "below": {"status": below, "first": first},
-        "above": {"status": above, "first": above},
+        "below": {"status": below, "first": first, "reason": "not steady: so it is"},
+        "above": {"status": above, "first": above, "reason": None},
     }
     return {
         "condition": condition,
@@ -301,6 +298,7 @@ def test_errors_of_aa_gates_are_counted_by_condition():
     assert counted("quiet") == [1, 0, 1]
     assert counted("neighbour") == [1, 1, 0]
     assert counted("all") == [2, 1, 1]
+    assert [found[name]["unsteady"]["count"] for name in proof_aa.CONDITIONS] == [2, 1]
     assert found["all"]["sigma_pooled"] == pytest.approx(0.01 * math.sqrt(2))
 
 
