@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gauge import sequential
+from gauge import gpu, percentiles, sequential, steady
 from gauge.judge_parts import against, finite, limit_part, verdict
 from gauge.policy_entry import Limit, NoExpectation
 from gauge.sequential import LOOKS, Outcome
@@ -118,12 +118,19 @@ def judge_speed(
 
     m: "first": log-ratios, one a process; "confirming": those of a fresh run after a FAIL, or
     None; "medians": {"baseline": s, "candidate": s}; "samples": the same arms to lists of s;
-    "invalid": why the measurement does not count, or None; "steady": whether the warm-up settled
-    (recorded: what drift does to the ratio shows between processes); "threads", "extra".
+    "invalid": why the measurement does not count, or None; "blocks": the log-ratios within each
+    process, for the steady-state check; "latency": arms to single calls in s; "outliers": arms to
+    counts; "energy": see suites.verdicts; "devices": what each process's target.watch told;
+    "threads", "extra".
     gated: False where the batch size is only reported.
+
+    A gated cell that is not steady is INCONCLUSIVE whichever way the test and the trend point: a
+    ratio that moves is no property of the cell, and a baseline that slows looks like a candidate
+    that gains. So is one whose GPU was shared.
     """
     first, confirming = list(m.get("first") or ()), m.get("confirming")
-    parts = _speed_parts(m, first, confirming)
+    trend = steady.judge(m.get("blocks") or ())
+    parts = _speed_parts(m, first, confirming, trend)
     parts |= {"batch": batch, "limit": limit_part(limit) if gated else None}
     if m.get("invalid"):
         return verdict("speed", Status.ERROR, **parts, reason=f"invalid: {m['invalid']}")
@@ -140,6 +147,11 @@ def judge_speed(
     decision = sequential.decide(first, limit.bound, looks)
     again = sequential.decide(confirming, limit.bound, looks) if confirming else None
     final = sequential.conclude(decision, again)
+    shared = next(filter(None, map(gpu.busy, m.get("devices") or ())), None)
+    unreliable = shared or trend.reason()
+    if unreliable:
+        said = f"{unreliable}; measured: {sequential.decision_text(final)}"
+        return _speed_verdict(Status.INCONCLUSIVE, final, parts, said)
     if final.status is Outcome.CONTINUE:
         why = f"stopped after {len(first)} of {looks[-1]} processes, undecided"
         return _speed_verdict(Status.INCONCLUSIVE, final, parts, why)
@@ -148,18 +160,30 @@ def judge_speed(
 
 
 def _speed_parts(
-    m: Mapping[str, Any], first: Sequence[float], confirming: Sequence[float] | None
+    m: Mapping[str, Any],
+    first: Sequence[float],
+    confirming: Sequence[float] | None,
+    trend: steady.Trend,
 ) -> dict[str, Any]:
     medians, samples = m.get("medians") or {}, m.get("samples") or {}
+    latency, energy = m.get("latency"), m.get("energy")
     arms = {}
     for arm in ("baseline", "candidate"):
         arms[arm] = {"median_s": medians.get(arm)}
         if arm in samples:
             arms[arm]["samples"] = samples[arm]
+        if latency:
+            arms[arm]["latency"] = percentiles.table(latency[arm])
+        if energy:
+            arms[arm]["joules"] = energy[arm]
     evidence: dict[str, Any] = {"processes": list(first)}
     if confirming:
         evidence["confirming"] = list(confirming)
-    for key in ("steady", "threads"):
+    if m.get("blocks"):
+        evidence |= {"steady": trend.steady, "trend": trend.drift, "trend_z": trend.z}
+    if energy:
+        evidence["energy"] = {key: energy[key] for key in ("source", "reason")}
+    for key in ("outliers", "threads"):
         if key in m:
             evidence[key] = m[key]
     return {**arms, "evidence": {**evidence, **(m.get("extra") or {})}}

@@ -75,6 +75,16 @@ class PeakMemory:
         return {"bytes": self.bytes, "reason": self.reason}
 
 
+def unseen(target: Target, call: Any) -> str | None:
+    """Why an arm's peak memory would be missed on this target, or None.
+
+    call: a torch module, or an artifact whose `module` is None where another runtime computes.
+    """
+    if target.device == "cuda" and getattr(call, "module", call) is None:
+        return "torch does not see what another runtime allocates on a GPU"
+    return None
+
+
 def _settle() -> None:
     """Make allocation repeatable; elsewhere than glibc the peak is only a little noisier."""
     library = ctypes.CDLL(None)

@@ -3,8 +3,8 @@
 The same code's median differs up to three times between processes, while the ratio of two arms
 taken in turns inside one process repeats: so the process is the replicate, and the verdict rests
 on several of them. Weights of both arms lie at addresses that stay as they are for a process's
-life and favour one of the two by up to a percent or two: the caller swaps the order in which the
-arms are loaded from process to process, or the bias would not average out.
+life and favour one of the two by up to a percent or two: the caller draws the order in which the
+arms are loaded for each process (gauge.order), or the bias would not average out.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 
-from gauge import monitors
+from gauge import affinity, cold, energy, monitors, percentiles, steady
 from gauge.outputs import Batch
+from gauge.segments import MOST_CALLS, Call, Runner
 from gauge.targets import Target
 
 SEGMENT_S = 0.010
@@ -39,27 +40,26 @@ than the median of blocks.
 BLOCKS = 6
 """Fewest blocks (of two segments an arm) that give a median."""
 
+NOT_AGAIN = "measured in a cell's first processes"
+
 MOST_BLOCKS = 50
 """Where a process stops: 100 samples an arm."""
-
-# No model answers 65,536 times in 10 ms: only a stopwatch that stands still gets here, and the
-# growth check tells of it.
-_MOST_CALLS = 2**16
-_GROWTH = 1.2
-# A stopwatch that does not wait tells of microseconds; a call this long has been waited for.
-_LONG_S = 0.1
-_TREND = 0.02
-
-Call = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One side: seconds of its very first call, calls in a segment, seconds a call by segment."""
+    """One side: seconds of its very first call, calls in a segment, seconds a call by segment.
+
+    singles: seconds of calls timed one by one. outliers: samples beyond Tukey's outer fences,
+    counted and kept. joules: a call's, None where no counter tells.
+    """
 
     first_call_s: float
     calls: int
     samples: list[float] = field(default_factory=list)
+    singles: list[float] = field(default_factory=list)
+    outliers: int = 0
+    joules: float | None = None
 
     @property
     def median_s(self) -> float:
@@ -71,21 +71,22 @@ class PairTiming:
     """What one process saw.
 
     log_ratio: median over blocks of ln(baseline time / candidate time); above 0 the candidate is
-        faster. steady: the warm-up ended by itself and no trend was left in the blocks. trend:
-        drift of the log-ratio from the first block to the last. invalid: a sentence when the
+        faster. trend: drift of the log-ratio from the first block to the last; whether that
+        counts is asked of all processes together (gauge.steady). invalid: a sentence when the
         numbers mean nothing (the clock jumped, twice the work took no longer, code was compiled
-        meanwhile), or None. monitors: see gauge.monitors.watch.
+        meanwhile, an arm moved to other CPUs), or None. monitors: see gauge.monitors.watch, and
+        `device` as the target's own watch tells. energy: where joules come from, or why none do.
     """
 
     log_ratio: float
     blocks: list[float]
     baseline: Arm
     candidate: Arm
-    steady: bool
     trend: float
     invalid: str | None
     warmup: dict[str, Any]
     monitors: dict[str, Any]
+    energy: dict[str, str | None]
     settings: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
@@ -94,38 +95,6 @@ class PairTiming:
         plain["baseline_samples"] = list(self.baseline.samples)
         plain["candidate_samples"] = list(self.candidate.samples)
         return plain
-
-
-class _Runner:
-    """Runs segments on the target's stopwatch, and keeps what each took."""
-
-    def __init__(self, target: Target, arms: dict[str, tuple[Call, Batch]]) -> None:
-        self.arms = arms
-        self.target = target
-        self.start = target.stopwatch()
-        self.calls = dict.fromkeys(arms, 1)
-        self.last: str | None = None
-
-    def segment(self, arm: str, calls: int | None = None) -> float:
-        """Seconds of so many calls in a row; the stopwatch synchronises once, at the end."""
-        call, (args, kwargs) = self.arms[arm]
-        if arm != self.last:
-            # The first call finds the other arm's data in the caches: it is not timed.
-            call(*args, **kwargs)
-            self.last = arm
-        rounds = itertools.repeat(None, calls or self.calls[arm])
-        stop = self.start()
-        for _ in rounds:
-            call(*args, **kwargs)
-        return stop()
-
-    def block(self, order: str) -> dict[str, list[float]]:
-        """Seconds a call of each segment, by arm; order: ABBA or BAAB."""
-        taken: dict[str, list[float]] = {arm: [] for arm in self.arms}
-        for arm in order:
-            taken[arm].append(self.segment(arm) / self.calls[arm])
-        gc.collect()
-        return taken
 
 
 def measure_pair(
@@ -140,6 +109,9 @@ def measure_pair(
     candidate_first: bool = False,
     least_blocks: int = BLOCKS,
     watch: Callable[[], Callable[[], str | None]] | None = None,
+    cache_mode: str = "warm",
+    single_seconds: float = 0.0,
+    with_energy: bool = True,
 ) -> PairTiming:
     """Time two arms in turns (ABBA, BAAB) and give the median log-ratio of the blocks.
 
@@ -150,37 +122,64 @@ def measure_pair(
     candidate_first: the candidate makes the first call and opens the first block.
     watch: called after the warm-up, returns a function that is called at the end and gives the
     reason why the numbers mean nothing, or None (say, that something was compiled meanwhile).
+    cache_mode: "warm", or "cold" where caches are emptied before every call (see gauge.cold).
+    single_seconds: how long to time single calls of both arms afterwards, in turns.
+    with_energy: measure a call's energy after that, where the target has a counter.
     """
-    runner = _Runner(target, {"A": (baseline, inputs_baseline), "B": (candidate, inputs_candidate)})
+    if cache_mode not in cold.MODES:
+        raise ValueError(f"cache_mode {cache_mode!r} is none of {', '.join(cold.MODES)}")
+    evictor = target.evictor() if cache_mode == "cold" else None
+    arms = {"A": (baseline, inputs_baseline), "B": (candidate, inputs_candidate)}
+    runner = Runner(target, arms, evictor.call if evictor else None)
+    meter = target.energy_meter()
+    cpus = affinity.allowed()
     orders = ("BAAB", "ABBA") if candidate_first else ("ABBA", "BAAB")
     with torch.inference_mode(), _collector_off():
         first = {arm: _first_call(runner, arm) for arm in orders[0][:2]}
         warmup = _warm_up(runner, orders, seconds, segment, min(2, least_blocks))
-        invalid = _growth_problem(runner)
+        invalid = runner.growth_problem()
         gc.collect()
         gc.freeze()
         watched = watch() if watch else None
+        device = target.watch()
         seen = monitors.watch()
         taken, ratios = _blocks(runner, orders, seconds, least_blocks)
         observed, clock = seen()
+        observed["device"] = device()
         meanwhile = watched() if watched else None
-    invalid = clock or invalid or meanwhile or _stopwatch_problem(runner, taken, observed)
-    trend, left = _trend(ratios)
+        singles = runner.single_calls(single_seconds)
+        used = runner.energy(meter if with_energy else energy.none(NOT_AGAIN))
+    moved = affinity.problem(cpus, affinity.allowed())
+    invalid = clock or invalid or meanwhile or moved or _stopwatch_problem(runner, taken, observed)
+
+    def arm(name: str) -> Arm:
+        calls = runner.calls[name]
+        return Arm(
+            first_call_s=first[name],
+            calls=calls,
+            samples=taken[name],
+            singles=singles[name],
+            outliers=percentiles.far_out(taken[name]),
+            joules=used.joules[name] if used.joules else None,
+        )
+
     return PairTiming(
         log_ratio=statistics.median(ratios) if ratios else 0.0,
         blocks=ratios,
-        baseline=Arm(first["A"], runner.calls["A"], taken["A"]),
-        candidate=Arm(first["B"], runner.calls["B"], taken["B"]),
-        steady=warmup["settled"] and not left,
-        trend=trend,
+        baseline=arm("A"),
+        candidate=arm("B"),
+        trend=steady.drift(ratios),
         invalid=invalid,
         warmup=warmup,
         monitors=observed,
+        energy={"source": used.source, "reason": used.reason},
         settings={
             "segment_s": segment,
             "seconds": seconds,
             "candidate_first": candidate_first,
             "threads": torch.get_num_threads(),
+            "cpus": affinity.text(cpus),
+            "cache": {"mode": cache_mode, **(evictor.facts if evictor else {})},
         },
     )
 
@@ -203,7 +202,7 @@ def _collector_off() -> Iterator[None]:
             gc.enable()
 
 
-def _first_call(runner: _Runner, arm: str) -> float:
+def _first_call(runner: Runner, arm: str) -> float:
     """Seconds of an arm's first call: what is compiled or packed lazily shows here only."""
     call, (args, kwargs) = runner.arms[arm]
     runner.target.synchronize()
@@ -215,12 +214,12 @@ def _first_call(runner: _Runner, arm: str) -> float:
 
 
 def _warm_up(
-    runner: _Runner, orders: Sequence[str], seconds: float, segment: float, least: int
+    runner: Runner, orders: Sequence[str], seconds: float, segment: float, least: int
 ) -> dict[str, Any]:
     """Run until no arm's time has a trend, then choose the calls of a segment once and for all."""
     began = time.perf_counter()
     for arm in runner.arms:
-        _grow_calls(runner, arm, segment)
+        runner.grow_calls(arm, segment)
     times: dict[str, list[float]] = {arm: [] for arm in runner.arms}
     settled, blocks = False, 0
     for order in itertools.cycle(orders):
@@ -232,45 +231,17 @@ def _warm_up(
             continue
         # The later half: the longer it has run, the slower a trend is seen.
         late = {arm: values[-max(6, len(values) // 2) :] for arm, values in times.items()}
-        settled = not any(_trend(_logs(values))[1] for values in late.values())
+        settled = not any(steady.warming(_logs(values)) for values in late.values())
         if settled or time.perf_counter() - began >= seconds:
             break
-    for arm, values in times.items():
+    for arm, values in times.items() if runner.evict is None else ():
         needed = math.ceil(1.1 * segment / max(min(values[-6:]), 1e-12))
-        runner.calls[arm] = min(max(1, needed), _MOST_CALLS)
+        runner.calls[arm] = min(max(1, needed), MOST_CALLS)
     return {"blocks": blocks, "settled": settled, "seconds": time.perf_counter() - began}
 
 
-def _grow_calls(runner: _Runner, arm: str, segment: float) -> None:
-    while runner.segment(arm) < segment and runner.calls[arm] < _MOST_CALLS:
-        runner.calls[arm] *= 2
-
-
-def _growth_problem(runner: _Runner) -> str | None:
-    """Twice the calls must take longer; they do not where the stopwatch does not wait for them.
-
-    The best of up to three pairs counts: a pause in the single segment looks the same.
-    """
-    for arm, name in (("A", "baseline"), ("B", "candidate")):
-        calls = runner.calls[arm]
-        growth = 0.0
-        if runner.segment(arm, 1) >= _LONG_S:
-            continue
-        for _ in range(3):
-            once = runner.segment(arm, calls)
-            growth = max(growth, runner.segment(arm, 2 * calls) / once if once > 0 else 0.0)
-            if growth >= _GROWTH:
-                break
-        else:
-            return (
-                f"{2 * calls} calls of the {name} take {growth:.2f} times as long as {calls}: "
-                "the stopwatch does not wait for the work"
-            )
-    return None
-
-
 def _blocks(
-    runner: _Runner, orders: Sequence[str], seconds: float, least: int
+    runner: Runner, orders: Sequence[str], seconds: float, least: int
 ) -> tuple[dict[str, list[float]], list[float]]:
     """All segments by arm and each block's log-ratio; drift within a block cancels out."""
     samples: dict[str, list[float]] = {arm: [] for arm in runner.arms}
@@ -289,7 +260,7 @@ def _blocks(
 
 
 def _stopwatch_problem(
-    runner: _Runner, samples: dict[str, list[float]], observed: dict[str, Any]
+    runner: Runner, samples: dict[str, list[float]], observed: dict[str, Any]
 ) -> str | None:
     """The target's own clock must run, and cannot have run longer than the wall clock."""
     if min(min(values) for values in samples.values()) <= 0:
@@ -302,18 +273,3 @@ def _stopwatch_problem(
 
 def _logs(values: Sequence[float]) -> list[float]:
     return [math.log(max(value, 1e-12)) for value in values]
-
-
-def _trend(values: Sequence[float]) -> tuple[float, bool]:
-    """(drift from first to last, whether it counts) of a series of logarithms.
-
-    The drift is the Theil-Sen slope times the length: the median over all pairs. It counts when
-    it exceeds 2 % and what neighbours differ by, so that noise is not taken for a trend.
-    """
-    if len(values) < 4:
-        return 0.0, False
-    pairs = itertools.combinations(enumerate(values), 2)
-    slope = statistics.median((b - a) / (j - i) for (i, a), (j, b) in pairs)
-    drift = slope * (len(values) - 1)
-    noise = statistics.median(abs(b - a) for a, b in itertools.pairwise(values))
-    return drift, abs(drift) > max(_TREND, 2 * noise)

@@ -11,6 +11,10 @@ from typing import Any
 
 from reports import formats, names
 from reports.cells import Cell
+from reports.detail_speed import speed_lines
+from reports.plain import listing as _listing
+from reports.plain import mapping as _mapping
+from reports.plain import number as _number
 from reports.records import Record
 
 MOST_LAYERS = 8
@@ -37,22 +41,10 @@ def details(cell: Cell) -> list[Detail]:
         ("Reload", _reload(cell.gate("reload"))),
         ("Accuracy", _accuracy(cell.gate("accuracy"))),
         ("Fidelity", _numbers(_mapping(_mapping(cell.gate("fidelity")).get("evidence")))),
-        ("Speed", _speed(cell.verdicts)),
+        ("Speed", speed_lines(cell.verdicts)),
         ("Files", _files(cell.gate("size"))),
     ]
     return [(title, [names.short(line) for line in lines]) for title, lines in found if lines]
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _listing(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _claims(evidence: dict[str, Any]) -> list[str]:
@@ -197,26 +189,6 @@ def _numbers(evidence: dict[str, Any]) -> list[str]:
         if (number := _number(value)) is not None
     ]
     return [", ".join(parts)] if parts else []
-
-
-def _speed(verdicts: list[Record]) -> list[str]:
-    lines = []
-    for verdict in verdicts:
-        evidence = _mapping(verdict.get("evidence"))
-        processes = _listing(evidence.get("processes"))
-        if verdict["gate"] != "speed" or not processes:
-            continue
-        parts = [formats.count(len(processes), "process", "processes")]
-        if confirming := _listing(evidence.get("confirming")):
-            parts.append(f"{len(confirming)} more to confirm")
-        if (sigma := _number(evidence.get("sigma"))) is not None:
-            parts.append(f"SD between them {formats.PERCENT(sigma)}")
-        if evidence.get("steady") is False:
-            parts.append("the warm-up never settled")
-        if (threads := _number(evidence.get("threads"))) is not None:
-            parts.append(formats.count(int(threads), "thread"))
-        lines.append(f"batch {verdict.get('batch')}: " + ", ".join(parts))
-    return lines
 
 
 def _files(verdict: Record | None) -> list[str]:

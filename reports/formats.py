@@ -73,6 +73,11 @@ def form(verdict: Record) -> Form:
     return WHOLE_PERCENT if gate == "evidence" else FACTOR
 
 
+def probability(value: float) -> str:
+    """A p or q value: three decimals, and below that its order of magnitude."""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}".replace("e-0", "e-")
+
+
 def threshold(verdict: Record) -> float | None:
     """The number a verdict's limit asks for, or None where there is no limit."""
     limit = verdict.get("limit") or {}

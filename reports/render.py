@@ -98,6 +98,8 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
         ],
         "failing": view.lines(summary.failing),
         "undecided": view.lines(summary.undecided),
+        "triage": view.triage(summary),
+        "triage_text": view.triage_text(summary),
         "waived": view.lines(summary.waived),
         "checks": trust.checks(summary),
         "facts": trust.facts(run),

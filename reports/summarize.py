@@ -87,6 +87,7 @@ class Summary:
     cells: tuple[Cell, ...]
     failing: tuple[Line, ...]
     undecided: tuple[Line, ...]
+    triage: tuple[Line, ...]
     waived: tuple[Line, ...]
     picks: tuple[Pick, ...]
     pareto: frozenset[tuple[str, str, str]]
@@ -113,6 +114,7 @@ def summarize(records: Records) -> Summary:
         cells=tuple(cells),
         failing=tuple(failing),
         undecided=tuple(undecided),
+        triage=tuple(_triage(records.run, cells)),
         waived=tuple(lines_of(cells, "WAIVED")),
         picks=tuple(recommend(cells)),
         pareto=frozenset(pareto(cells)),
@@ -148,6 +150,25 @@ _TIER = {"evidence": 0, "reload": 0, "accuracy": 0, "fidelity": 0}
 def _worst_first(line: Line) -> tuple[object, ...]:
     tier = 1 if line.status == "ERROR" else _TIER.get(line.first["gate"], 2)
     return tier, -line.excess, line.cell.key, gate_name(line.first)
+
+
+def _triage(run: Record, cells: list[Cell]) -> list[Line]:
+    """A nightly run's gates that judge by chance and fail or are undecided, the surest first."""
+    if run.get("gate") == "release":
+        return []
+    lines = [Line(cell, (one,)) for cell in cells for one in cell.verdicts if chance(one)]
+    found = [line for line in lines if line.status in ("FAIL", "INCONCLUSIVE")]
+
+    def surest(line: Line) -> tuple[object, ...]:
+        told = chance(line.first)
+        return told["q"], told["p"], -line.excess, line.cell.key, gate_name(line.first)
+
+    return sorted(found, key=surest)
+
+
+def chance(verdict: Record) -> Record:
+    """How likely the limit is kept: "p", "q" and "of" how many gates; empty for others."""
+    return (verdict.get("evidence") or {}).get("triage") or {}
 
 
 def _excess(verdict: Record) -> float:

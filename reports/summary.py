@@ -8,7 +8,7 @@ from pathlib import Path
 from reports import formats, names, records, trust, view
 from reports.picks import Pick
 from reports.records import Records
-from reports.summarize import Line, Summary, summarize
+from reports.summarize import Line, Summary, chance, summarize
 
 SUMMARY = "summary.md"
 MOST_BYTES = 1_000_000
@@ -36,6 +36,7 @@ def markdown(found: Records) -> str:
         escape(summary.sentence),
         _counts(summary),
         _failing(summary),
+        _triage(summary),
         _trust(summary),
         _recommended(summary),
         _coverage(summary),
@@ -83,6 +84,24 @@ def _failing(summary: Summary) -> str:
     more = len(summary.failing) - len(shown)
     rest = f"\n\n{more} more are in index.html." if more else ""
     return "## Failing gates, worst first\n\n" + table(head, [_line(line) for line in shown]) + rest
+
+
+def _triage(summary: Summary) -> str:
+    rows = [
+        [
+            code(names.short(line.cell.name, names.LONGEST_NAME)),
+            f"{view.SYMBOLS[line.status]} {line.gates}",
+            formats.measured(line.first),
+            line.limit,
+            formats.probability(chance(line.first)["p"]),
+            formats.probability(chance(line.first)["q"]),
+        ]
+        for line in summary.triage[:_MOST_FAILING]
+    ]
+    if not rows:
+        return ""
+    head = ["Cell", "Gate", "Measured", "Limit", "p", "q"]
+    return "\n\n".join(["## Triage, surest first", view.triage_text(summary), table(head, rows)])
 
 
 def _line(line: Line) -> list[str]:

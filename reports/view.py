@@ -9,7 +9,7 @@ from reports.cells import Cell, in_order
 from reports.charts import COLOURS
 from reports.picks import Pick, Ratio
 from reports.records import Record
-from reports.summarize import EVERY, Group, Line, Summary, lines_of
+from reports.summarize import EVERY, Group, Line, Summary, chance, lines_of
 
 SYMBOLS = {
     "PASS": "✓",
@@ -83,6 +83,29 @@ def _line(line: Line) -> View:
         "source": limit.get("source"),
         "cause": names.first_line(line.first.get("reason")) or "no reason given",
     }
+
+
+def triage_text(summary: Summary) -> str:
+    """What the list of gates in order of triage is."""
+    of = chance(summary.triage[0].first)["of"] if summary.triage else 0
+    return (
+        "Failing and undecided gates that judge by chance. p: how likely the measurement is where "
+        "the limit is kept. q: the share of false alarms among the gates up to here (Benjamini "
+        f"and Hochberg, over {formats.count(of, 'gate')})."
+    )
+
+
+def triage(summary: Summary) -> list[View]:
+    """The gates in order of triage, with their p and q values."""
+    return [
+        {
+            **name(line.cell),
+            **_line(line),
+            "p": formats.probability(chance(line.first)["p"]),
+            "q": formats.probability(chance(line.first)["q"]),
+        }
+        for line in summary.triage[:MOST_LINES]
+    ]
 
 
 def recommended(summary: Summary) -> list[View]:

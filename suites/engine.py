@@ -10,21 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from gauge.cache import Cache, DamagedEntry, Entry, digest
 from gauge.isolation import Outcome, Workers
+from gauge.order import candidate_first
+from gauge.turns import LockError
 from gauge.verdict import Status
 from suites import keys, matrix
 from suites.catalog import ROOT, Catalog
 from suites.durations import Durations
-from suites.journal import Journal
+from suites.journal import Journal, Process
 from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
+from suites.sections import CPU, Sections
 
 RELOAD_BATCHES = (1, 3, 32)
 REFUSALS = ("Refused", "Unavailable")
+ASKING = ("plugins", "probe")
+"""Jobs that only ask what there is, and on which device."""
+
 PRELOAD = ("suites.preload",)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -53,16 +57,19 @@ class Engine:
     settings: Settings
     catalog: Catalog
     progress: Progress
+    process: Process
     notices: list[str] = field(default_factory=list)
     built: int = 0
 
     def __post_init__(self) -> None:
         self.cache = Cache(self.settings.cache)
+        self.sections = Sections(self.progress)
         self.durations = Durations(self.settings.cache / "durations.json")
         state = self.settings.cache / "runs" / digest(str(self.settings.report))[:16]
         self.state = state
         self.journal = Journal(
-            state / "journal.jsonl",
+            state / "journal",
+            self.process,
             keys.identity(self.catalog, self.settings),
             resume=self.settings.resume,
         )
@@ -71,8 +78,9 @@ class Engine:
                 "--resume: measuring everything again, since these changed: "
                 + ", ".join(self.journal.changed)
             )
-        shutil.rmtree(state / "logs", ignore_errors=True)
-        (state / "logs").mkdir(parents=True)
+        self.logs = state / "logs" / self.process.name
+        shutil.rmtree(self.logs, ignore_errors=True)
+        self.logs.mkdir(parents=True)
         self.workers = Workers(PRELOAD, self._environment())
         self._memo: dict[Any, Any] = {}
 
@@ -110,10 +118,12 @@ class Engine:
         *,
         keep: bool = True,
         shown: bool = True,
+        timed: bool = False,
     ) -> Any:
         """Run `suites.jobs:function` in a worker; Stopped when it refuses, fails or crashes.
 
         keep: whether the journal holds the result for --resume. shown: whether people see it.
+        timed: alone on its device, which nothing else of this host uses meanwhile.
         """
         arguments = {**self._common(), **arguments}
         question = [function, arguments]
@@ -123,20 +133,26 @@ class Engine:
                 return known
         if shown:
             self.progress.start(label, stage)
-        log = self.state / "logs" / f"{label}.{stage}.log"
-        outcome = self.workers.run(
-            f"suites.jobs:{function}",
-            arguments,
-            log=log,
-            timeout=self.settings.cell_timeout,
-            memory_bytes=self.settings.cell_memory,
-            tick=self.progress.tick,
-        )
+        log = self.logs / f"{label}.{stage}.log"
+        devices = [CPU] if function in ASKING else self._devices(arguments.get("target"))
+        try:
+            with self.sections.hold(devices, label, stage, timed=timed) as waited:
+                outcome = self.workers.run(
+                    f"suites.jobs:{function}",
+                    arguments,
+                    log=log,
+                    timeout=self.settings.cell_timeout,
+                    memory_bytes=self.settings.cell_memory,
+                    tick=self.progress.tick,
+                )
+        except LockError as error:
+            raise Stopped(Status.ERROR, f"{stage}: {error}") from error
         if outcome.kind != "ok":
             raise self._stopped(outcome, stage)
         if shown:
             self.durations.add(label, stage, outcome.seconds)
-        result = {**outcome.result, "seconds": round(outcome.seconds, 3)}
+        seconds = {"seconds": round(outcome.seconds, 3), "waited_s": round(waited, 3)}
+        result = {**outcome.result, **seconds}
         if keep:
             self.journal.put(question, result)
         return result
@@ -321,8 +337,7 @@ class Engine:
             else:
                 arguments["target"] = device
                 label = f"{cell.model}-{device}"
-            with self.alone(cell.target):
-                return self.job("memory", label, "memory", arguments)
+            return self.job("memory", label, "memory", arguments)
 
         return self.once(key, make)
 
@@ -335,11 +350,12 @@ class Engine:
         label: str,
         *,
         control: bool,
+        singles: dict[int, float],
     ) -> dict[str, Any]:
         """One process that times baseline and candidate (or, for A/A, its copy) in turns.
 
         seconds: how long to time each batch size, warm-up not counted. blocks: the fewest blocks
-        of each, which a slow model needs longer for.
+        of each, which a slow model needs longer for. singles: seconds for single calls.
         """
         arguments = {
             **self.arm(cell),
@@ -347,15 +363,17 @@ class Engine:
             "batches": list(seconds),
             "seconds": {str(batch): length for batch, length in seconds.items()},
             "least_blocks": {str(batch): blocks[batch] for batch in seconds},
+            "single_seconds": {str(batch): singles[batch] for batch in seconds},
             "number": number,
+            "candidate_first": candidate_first(self.settings.seed, label, number),
+            "cache_mode": self.settings.cache_mode,
         }
-        with self.alone(cell.target):
-            return self.job("speed", label, "speed", arguments)
+        return self.job("speed", label, "speed", arguments, timed=True)
 
-    def alone(self, target: str) -> FileLock:
-        """The lock of a timed section: one at a time on each device of this host."""
-        device = self.catalog.targets[target].attributes["device"]
-        return FileLock(Path(tempfile.gettempdir()) / f"optgauge-timing-{device}.lock", mode=0o666)
+    def _devices(self, target: str | None) -> list[str]:
+        """The devices that a job on this target uses, its own first."""
+        own = [] if target is None else [self.probe(target)["unit"]]
+        return list(dict.fromkeys([*own, CPU]))
 
     def probe(self, target: str) -> dict[str, Any]:
         """Whether the target can be used here, its capabilities and fixed settings."""

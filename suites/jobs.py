@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import torch
 
 import optimizers
 import zoo
-from gauge import evidence, fidelity, outputs, recompiles, targets, timing
+from gauge import affinity, evidence, fidelity, outputs, recompiles, targets, timing
 from gauge import memory as peak
 from gauge.baseline_checks import BaselineProblem, find_problems
 from gauge.cache import file_digest
@@ -23,6 +24,7 @@ from suites import world as shared
 from suites.world import World, load_plugin
 
 CHECKED_BATCH = 4
+ENERGY_PROCESSES = 2
 
 
 def probe(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -33,7 +35,12 @@ def probe(arguments: dict[str, Any]) -> dict[str, Any]:
     missing = target.missing()
     if missing:
         return {"missing": missing}
-    return {"missing": None, "capabilities": target.capabilities(), "settings": target.prepare()}
+    return {
+        "missing": None,
+        "capabilities": target.capabilities(),
+        "settings": target.prepare(),
+        "unit": target.unit(),
+    }
 
 
 def plugins(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +112,11 @@ def baseline(arguments: dict[str, Any]) -> dict[str, Any]:
     scores = shared.score(world.model, joined, split, joined)
     shared.write_npz(Path(arguments["outputs"]), shared.arrays(joined))
     kept = {batch: world.model.example(batch) for batch in arguments["example_batches"]}
-    torch.save(kept, arguments["examples"])
+    # Whole or not there: another worker of pytest-xdist may read or write the same.
+    examples = Path(arguments["examples"])
+    temporary = examples.with_name(f".{examples.name}.{os.getpid()}")
+    torch.save(kept, temporary)
+    os.replace(temporary, examples)
     return {
         "score": float(scores.mean()),
         "evaluation": len(split),
@@ -303,12 +314,15 @@ def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
 
 def speed(arguments: dict[str, Any]) -> dict[str, Any]:
     """Baseline and candidate in turns in this process; one log-ratio a batch size."""
+    cpus = affinity.allowed()
     world = World(arguments)
-    # Which arm is loaded first decides where its weights lie in memory, so it alternates.
-    if arguments["number"] % 2:
+    # Which arm is loaded first decides where its weights lie in memory (gauge.order).
+    if arguments["candidate_first"]:
         candidate, base = shared.load_candidate(world), world.baseline()
     else:
         base, candidate = world.baseline(), shared.load_candidate(world)
+    # After loading: what a runtime has bound on the way holds for neither arm.
+    affinity.pin(cpus)
     measured = {}
     for batch in arguments["batches"]:
         if getattr(candidate, "batch", None) not in (None, batch):
@@ -324,8 +338,12 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             (world.baseline_target if control else world.target).cast(example),
             seconds=arguments["seconds"][str(batch)],
             least_blocks=arguments["least_blocks"][str(batch)],
-            candidate_first=arguments["number"] % 2 == 1,
+            candidate_first=arguments["candidate_first"],
             watch=recompiles.watch,
+            cache_mode=arguments["cache_mode"],
+            single_seconds=arguments["single_seconds"][str(batch)],
+            # A GPU's counter takes seconds: two processes tell of energy, the others of time.
+            with_energy=arguments["number"] < ENERGY_PROCESSES,
         ).as_dict()
     return {"batches": measured}
 
@@ -336,6 +354,7 @@ def memory(arguments: dict[str, Any]) -> dict[str, Any]:
     example = world.target.cast(world.example(arguments["batch"]))
     with peak.PeakMemory(world.target) as measured:
         call = shared.load_candidate(world)
+        measured.reason = measured.reason or peak.unseen(world.target, call)
         args, kwargs = example
         with torch.inference_mode():
             for _ in range(3):

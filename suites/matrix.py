@@ -33,6 +33,10 @@ class Cell:
     def id(self) -> str:
         return f"{self.model}-{self.technique}-{self.target}"
 
+    def item(self, batch: int | None) -> str:
+        """The name of a question to this cell, as pytest shows it: `resnet18-none-cpu-b1`."""
+        return self.id if batch is None else f"{self.id}-b{batch}"
+
     @property
     def facts(self) -> CellFacts:
         """What the policy may ask about it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gauge.cold import MODES
 from gauge.machine import Threads, allowance, default_threads, threads_problem
 
 if TYPE_CHECKING:
@@ -88,6 +89,13 @@ def add(parser: pytest.Parser) -> None:
     )
     option("--seed", default="0", metavar="N", help="seed of training and sampling; default: 0")
     option(
+        "--cache-mode",
+        choices=MODES,
+        default="warm",
+        help="whether a timed call finds the processor's caches as the call before left them "
+        "(warm, default) or emptied (cold)",
+    )
+    option(
         "--cell-timeout",
         default="1200",
         metavar="S",
@@ -123,6 +131,7 @@ class Settings:
     cache_drop: bool
     threads: Threads
     seed: int
+    cache_mode: str
     cell_timeout: float
     cell_memory: int
 
@@ -154,6 +163,7 @@ def read(options: Namespace, root: Path) -> Settings:
         cache_drop=options.cache_drop,
         threads=_threads(options.threads),
         seed=_whole("--seed", options.seed, 0),
+        cache_mode=options.cache_mode,
         cell_timeout=_positive("--cell-timeout", options.cell_timeout),
         cell_memory=_memory(options.cell_memory),
     )

@@ -57,11 +57,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     params = []
     for cell in run.cells:
         for batch in batches:
-            name = cell.id if batch is None else f"{cell.id}-b{batch}"
             marks = [pytest.mark.optgauge(cell, gate)]
             if gate == "speed" and export_benchmark.wanted(metafunc.config):
                 marks.append(export_benchmark.mark(cell.model))
-            params.append(pytest.param(cell, batch, id=name, marks=marks))
+            params.append(pytest.param(cell, batch, id=cell.item(batch), marks=marks))
     metafunc.parametrize("cell, batch", params)
 
 
@@ -96,6 +95,23 @@ def _asked(item: pytest.Item) -> tuple[Any, str]:
     marker = item.get_closest_marker("optgauge")
     assert marker is not None
     return marker.args[0], marker.args[1]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A cell's gates stay in one worker, unless every worker is to ask everything."""
+    run = config.stash.get(KEY, None)
+    if run is None or config.getvalue("dist") == "each" or not _asks_suites(config):
+        return None
+    from suites.distribution import ByCell
+
+    return ByCell(config, log, run.cells, run.settings.batches)
+
+
+def _asks_suites(config: pytest.Config) -> bool:
+    """Whether the command names this folder or one that it lies in."""
+    named = [config.invocation_params.dir / arg.partition("::")[0] for arg in config.args]
+    return any(one == SUITES or one in SUITES.parents or SUITES in one.parents for one in named)
 
 
 @pytest.hookimpl(trylast=True)

@@ -78,6 +78,8 @@ def cell_command(run: Run, cell: Cell) -> str:
         words += ["--policy", str(settings.policy)]
     if settings.seed:
         words += ["--seed", str(settings.seed)]
+    if settings.cache_mode != "warm":
+        words += ["--cache-mode", settings.cache_mode]
     return shlex.join(words)
 
 
@@ -119,12 +121,14 @@ def parts(run: Run) -> dict[str, Any]:
     ]
     return {
         "run": run.run_id,
+        "process": run.process.run,
         "started": run.started,
         "models": models,
         "aa": ratios,
         "targets": {name: run.engine.probe(name) for name in run.capabilities},
         "selected_cells": len(run.asked_cells),
         "notices": list(run.engine.notices),
+        "waited": run.engine.sections.waited,
     }
 
 
@@ -188,6 +192,10 @@ def run_record(
         "aa": aa,
         "contaminated": contaminated,
         "aa_warning": warning,
+        "waited_s": {
+            what: round(sum(part["waited"][what] for part in contributed), 1)
+            for what in ("timing", "builds")
+        },
         "selected_cells": max((part["selected_cells"] for part in contributed), default=0),
         "notices": sorted({notice for part in contributed for notice in part["notices"]}),
     }
@@ -220,7 +228,7 @@ def control_results(
 
 def _options(run: Run) -> dict[str, Any]:
     chosen = dataclasses.asdict(run.settings)
-    shown = ("targets", "models", "techniques", "gated", "reported", "cell_timeout", "cell_memory")
+    shown = "targets models techniques gated reported cache_mode cell_timeout cell_memory".split()
     return {
         **{key: chosen[key] for key in shown},
         "plugins": [path.name for path in run.settings.plugins],

@@ -21,6 +21,10 @@ CONTROLS = 5
 # Between-process SD was no better with longer processes; a reported batch decides nothing.
 GATED_SECONDS, REPORTED_SECONDS = 0.6, 0.3
 GATED_BLOCKS, REPORTED_BLOCKS = 6, 1
+# With cold caches most of the time goes into emptying them, and a segment holds a call or two.
+COLD_TIMES = 4
+# For latency percentiles, after the blocks; pooled over the processes of a gate.
+SINGLE_SECONDS = 0.2
 
 
 @dataclass
@@ -88,6 +92,7 @@ class Lane:
     tracks: dict[int, Track]
     control: bool = False
     processes: int = 0
+    number: int = 0
     seconds: float = 0.0
 
     def open_batches(self) -> list[int]:
@@ -112,15 +117,14 @@ class Rounds:
 
     def add_controls(self) -> None:
         """A/A cells: FP32 against its own copy, for up to five of the models being timed."""
-        seen: dict[tuple[str, str], Cell] = {}
-        for (_, control), lane in self.lanes.items():
-            if not control:
-                device = self.engine.device_of(lane.cell.target)
-                seen.setdefault((lane.cell.model, device), lane.cell)
-        most = self.looks[-1]
-        for cell in list(seen.values())[:CONTROLS]:
-            track = Track(1, None, (most,))
-            self.lanes[cell.id, True] = Lane(cell, {1: track}, control=True)
+        first: dict[tuple[str, str], Cell] = {}
+        for lane in self.lanes.values():
+            device = self.engine.device_of(lane.cell.target)
+            first.setdefault((lane.cell.model, device), lane.cell)
+        for cell in list(first.values())[:CONTROLS]:
+            if (cell.id, True) not in self.lanes:
+                track = Track(1, None, (self.looks[-1],))
+                self.lanes[cell.id, True] = Lane(cell, {1: track}, control=True)
 
     def until(self, cell: Cell, batch: int) -> Track:
         """Time processes, all open lanes in turns, until this track needs no more."""
@@ -163,17 +167,32 @@ class Rounds:
     def _time(self, lane: Lane) -> None:
         batches = lane.open_batches()
         reported = {batch: lane.tracks[batch].reported for batch in batches}
-        seconds = {one: REPORTED_SECONDS if reported[one] else GATED_SECONDS for one in batches}
+        times = COLD_TIMES if self.engine.settings.cache_mode == "cold" else 1
+        lengths = {True: times * REPORTED_SECONDS, False: times * GATED_SECONDS}
+        seconds = {one: lengths[reported[one]] for one in batches}
         blocks = {one: REPORTED_BLOCKS if reported[one] else GATED_BLOCKS for one in batches}
+        spared = {one: lane.control or reported[one] for one in batches}
+        singles = {one: 0.0 if spared[one] else times * SINGLE_SECONDS for one in batches}
+        if lane.number % 2 and any(not lane.tracks[one].runs[-1] for one in batches):
+            # A fresh run begins with a pair of its own, or its orders would not be balanced.
+            lane.number += 1
         try:
             result = self.engine.speed_process(
-                lane.cell, seconds, blocks, lane.processes, self._label(lane), control=lane.control
+                lane.cell,
+                seconds,
+                blocks,
+                lane.number,
+                self._label(lane),
+                control=lane.control,
+                singles=singles,
             )
         except Stopped as stopped:
             for batch in batches:
                 lane.tracks[batch].stopped = stopped
             return
         lane.processes += 1
+        lane.number += 1
         lane.seconds += result["seconds"]
         for batch in batches:
-            lane.tracks[batch].add(result["batches"][str(batch)])
+            waited = {"waited_s": result["waited_s"]}
+            lane.tracks[batch].add({**result["batches"][str(batch)], **waited})

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
+from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
+from gauge.turns import LockError
 from gauge.verdict import Verdict
 from reports import records as record_files
 from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
+from suites.journal import Process
 from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
@@ -37,6 +40,7 @@ class Run:
     policy: Policy
     progress: Progress
     command: str
+    process: Process
     worker: bool = False
     selected: dict[str, Question] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -78,6 +82,7 @@ class Run:
             policy,
             progress,
             recording.command_line(words),
+            Process.of(config),
             worker=hasattr(config, "workerinput"),
         )
 
@@ -100,12 +105,18 @@ class Run:
         self._saved = time.monotonic()
         self.run_id = recording.new_run_id(self.started)
         self._prepare_folder()
-        self.engine = Engine(self.settings, self.catalog, self.progress)
+        self.engine = Engine(self.settings, self.catalog, self.progress, self.process)
+        try:
+            self.engine.sections.check()
+        except LockError as error:
+            raise pytest.UsageError(str(error)) from error
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
         self._undecidable()
-        self._lanes()
+        self._new: dict[Cell, bool] = {}
+        if not self.worker:
+            self._lanes(self.asked_cells)
         self.progress.remaining = self.remaining
         self._answers: dict[Question, tuple[Verdict, float]] = {}
         self.begun = True
@@ -158,10 +169,10 @@ class Run:
             raise pytest.UsageError("\n".join(["--gate release: limits to move first", *found]))
         self.engine.notices += found
 
-    def _lanes(self) -> None:
+    def _lanes(self, cells: list[Cell]) -> None:
         batches: dict[Cell, list[int]] = {}
         for cell, gate, batch in self.selected.values():
-            if gate == "speed" and batch is not None:
+            if gate == "speed" and batch is not None and cell in cells:
                 batches.setdefault(cell, []).append(batch)
         for cell, sizes in batches.items():
             tracks = {}
@@ -203,10 +214,23 @@ class Run:
         """The verdict of one gate: measured now, or with what was measured before."""
         question = (cell, gate, batch)
         if question not in self._answers:
+            if self.worker:
+                self._learn(cell, gate)
             began = time.monotonic()
             verdict = verdicts.judge(self, cell, gate, batch)
             self._answers[question] = (verdict, time.monotonic() - began)
         return self._answers[question][0]
+
+    def _learn(self, cell: Cell, gate: str) -> None:
+        """A worker of pytest-xdist learns by being asked which cells are its own to time.
+
+        It has built them all before the first is timed (suites/distribution.py), so that they
+        are timed in turns.
+        """
+        self._new.setdefault(cell, True)
+        if gate == "speed":
+            self._lanes([one for one, new in self._new.items() if new])
+            self._new = dict.fromkeys(self._new, False)
 
     def record_of(self, nodeid: str) -> dict[str, Any] | None:
         """The record of a test's verdict; None when the test ended before there was one."""
@@ -260,7 +284,7 @@ class Run:
         parts = [*self.shards, *([self.header_parts()] if self.begun else [])]
         header = recording.run_record(self, parts, complete=complete, interrupted=interrupted)
         run_id = header["run"]
-        lines = [{**record, "run": run_id} for record in self.records.values()]
+        lines = triage.mark([{**record, "run": run_id} for record in self.records.values()])
         record_files.write(self.settings.report / record_files.FILE, header, lines)
         self.header = header
 
@@ -286,7 +310,9 @@ class Run:
     def _export(self) -> None:
         if not self.begun:
             # The controller of pytest-xdist measured nothing itself; all is in the cache.
-            self.engine = Engine(self.settings, self.catalog, self.progress)
+            run = next((part["process"] for part in self.shards), self.process.run)
+            process = Process("controller", run)
+            self.engine = Engine(self.settings, self.catalog, self.progress, process)
             measured = {record["id"] for record in self.records.values()}
             self.asked_cells = [cell for cell in self.cells if cell.id in measured]
             self.run_id = self.header["run"]

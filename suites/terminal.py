@@ -11,16 +11,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from reports import formats, records
-from reports.summarize import Line, Summary, gate_name, summarize
+from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
 from suites.durations import spoken
+from suites.sections import WORDS
 
 if TYPE_CHECKING:
     from suites.run import Run
 
 MOST_FAILURES = 30
 MOST_REASONS = 8
+MOST_TRIAGE = 10
 WIDE = 140
+LEAST_WAIT_SECONDS = 1.0
 CLASSES = "A: the same architecture; B: pruned or factorised from it; C: another one"
 
 
@@ -67,6 +70,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
+    for line in _triage(found):
+        reporter.write_line(line)
     for line in _refusals(found):
         reporter.write_line(line)
     if run.unexported:
@@ -75,6 +80,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line(notice, yellow=True)
     for notice in run.idle_waivers():
         reporter.write_line(notice, yellow=True)
+    for line in _waits(run.header["waited_s"]):
+        reporter.write_line(line)
     if run.header["aa_warning"]:
         reporter.write_line(run.header["aa_warning"], yellow=True)
     if run.header["contaminated"]:
@@ -124,6 +131,22 @@ def _failures(found: Summary) -> list[str]:
     return lines
 
 
+def _triage(found: Summary) -> list[str]:
+    """A nightly run's gates that judge by chance, in the order in which to look at them."""
+    shown = found.triage[:MOST_TRIAGE]
+    if not shown:
+        return []
+    of = chance(shown[0].first)["of"]
+    lines = [f"triage, surest first (q: false discovery rate over {formats.count(of, 'gate')}):"]
+    for line in shown:
+        q = formats.probability(chance(line.first)["q"])
+        number = f"{formats.measured(line.first)}, asked {line.limit}"
+        lines.append(f"  q {q} {line.status} {_cell_name(line)} {line.gates}: {number}")
+    if len(found.triage) > len(shown):
+        lines.append(f"  … and {len(found.triage) - len(shown)} more in the report")
+    return lines
+
+
 def _refusals(found: Summary) -> list[str]:
     """Each reason once, with how many cells it stopped."""
     lines = []
@@ -136,6 +159,16 @@ def _refusals(found: Summary) -> list[str]:
             f"refused: {len(found.coverage.refused) - MOST_REASONS} more reasons, in the report"
         )
     return lines
+
+
+def _waits(seconds: dict[str, float]) -> list[str]:
+    """How long jobs stood still so that no two times were taken at once."""
+    parts = [
+        f"{value:.0f} s for {WORDS[what]}"
+        for what, value in seconds.items()
+        if value >= LEAST_WAIT_SECONDS
+    ]
+    return [f"waited {' and '.join(parts)}"] if parts else []
 
 
 def _cell_name(line: Line) -> str:

@@ -173,15 +173,26 @@ def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
     if track.stopped:
         raise track.stopped
     first, confirming = track.deciding()
+    every = [*first, *(confirming or ())]
+    arms = ("baseline", "candidate")
     measured = {
         "first": _ratios(first),
         "confirming": _ratios(confirming) if confirming else None,
-        "medians": {arm: _middle(first, arm) for arm in ("baseline", "candidate")},
-        "samples": {arm: _samples(first, arm) for arm in ("baseline", "candidate")},
+        "blocks": [process["blocks"] for process in every],
+        "latency": {arm: _singles(every, arm) for arm in arms} if not track.reported else None,
+        "outliers": {arm: sum(one[arm]["outliers"] for one in every) for arm in arms},
+        "energy": _energy(every),
+        "devices": [process["monitors"]["device"] for process in every],
+        "medians": {arm: _middle(first, arm) for arm in arms},
+        "samples": {arm: _samples(first, arm) for arm in arms},
         "invalid": track.invalid,
-        "steady": all(process["steady"] for process in first),
         "threads": run.settings.threads.count,
-        "extra": {"machine": [process["monitors"] for process in first]},
+        "extra": {
+            "machine": [{**one["monitors"], "waited_s": one["waited_s"]} for one in every],
+            "settled": sum(process["warmup"]["settled"] for process in every),
+            "candidate_first": [process["settings"]["candidate_first"] for process in every],
+            **({key: every[0]["settings"][key] for key in ("cpus", "cache")} if every else {}),
+        },
     }
     limit = run.limit(cell, "speed", batch)
     verdict = judges.judge_speed(measured, limit, run.rounds.looks, batch=batch)
@@ -206,6 +217,23 @@ def _middle(processes: list[dict[str, Any]], arm: str) -> float | None:
     """Median over processes of each one's median time of a call, in seconds."""
     medians = [statistics.median(process[f"{arm}_samples"]) for process in processes]
     return statistics.median(medians) if medians else None
+
+
+def _singles(processes: list[dict[str, Any]], arm: str) -> list[float]:
+    return [value for process in processes for value in process[arm]["singles"]]
+
+
+def _energy(processes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Joules a call of each arm, median over processes; None with the reason where none tell."""
+    told = [one for one in processes if one["energy"]["source"] is not None]
+    if not told:
+        reason = next((one["energy"]["reason"] for one in processes), "no process was timed")
+        return {"baseline": None, "candidate": None, "source": None, "reason": reason}
+    found = {
+        arm: statistics.median(one[arm]["joules"] for one in told)
+        for arm in ("baseline", "candidate")
+    }
+    return {**found, "source": told[0]["energy"]["source"], "reason": None}
 
 
 def _samples(processes: list[dict[str, Any]], arm: str) -> list[float]:

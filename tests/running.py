@@ -52,3 +52,12 @@ def suites(
         env={**os.environ, "COLUMNS": "120", **(environment or {})},
     )
     return Ran(done.returncode, done.stdout + done.stderr, report)
+
+
+def assert_alone(trace: Path, least: int) -> None:
+    """By what tests/plugins/traced.py wrote, every timing ended before another began."""
+    told = trace.read_text().splitlines()
+    assert len(told) >= 2 * least
+    for begun, ended in zip(told[::2], told[1::2], strict=True):
+        process = begun.split()[0]
+        assert (begun, ended) == (f"{process} begins", f"{process} ends")

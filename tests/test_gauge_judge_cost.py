@@ -107,7 +107,7 @@ def around(ratio, count=12, sigma=0.006, seed=0):
 
 
 LIMIT = Limit("speed", min=1.2, source="policy.toml:18", reason="r")
-MEASURED = {"medians": {"baseline": 7e-6, "candidate": 20e-6}, "threads": 1, "steady": True}
+MEASURED = {"medians": {"baseline": 7e-6, "candidate": 20e-6}, "threads": 1}
 
 
 def speed(first, limit=LIMIT, looks=None, **changes):
@@ -128,7 +128,6 @@ def test_a_fast_cell_passes_with_value_interval_and_samples():
         "processes": around(4.1, 2),
         "looks": [2],
         "sigma": pytest.approx(0.006),
-        "steady": True,
         "threads": 1,
     }
 
@@ -190,6 +189,64 @@ def test_what_was_not_measured_never_passes(first, changes, status, reason, limi
     assert verdict.status is status
     assert reason in verdict.reason
     written(verdict)
+
+
+def blocks(trend, processes=4, count=12):
+    ripple = [0.002 * (index % 2) + trend * index / (count - 1) for index in range(count)]
+    return [ripple] * processes
+
+
+@pytest.mark.parametrize("trend", [0.05, -0.05])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"first": around(4.1, 4)},
+        {"first": around(0.35), "confirming": around(0.36, seed=1)},
+        {"first": around(0.35), "confirming": around(2.0)},
+        {"first": around(1.2)},
+    ],
+)
+def test_a_cell_that_is_not_steady_is_inconclusive_whatever_it_measured(trend, changes):
+    verdict = speed(**changes, blocks=blocks(trend))
+    assert verdict.status is Status.INCONCLUSIVE
+    slower = "candidate" if trend < 0 else "baseline"
+    assert verdict.reason.startswith(f"not steady: the {slower} gets slower")
+    assert "measure again; measured: " in verdict.reason
+    assert verdict.evidence["steady"] is False
+    assert verdict.evidence["trend"] == pytest.approx(trend, abs=0.003)
+    assert abs(verdict.evidence["trend_z"]) > 2.6
+    assert verdict.value is not None
+    written(verdict)
+
+
+@pytest.mark.parametrize("trend", [0.003, -0.003])
+def test_a_harmless_trend_changes_nothing(trend):
+    verdict = speed(around(4.1, 4), blocks=blocks(trend))
+    assert (verdict.status, verdict.evidence["steady"]) == (Status.PASS, True)
+
+
+def test_what_is_not_gated_is_not_held_to_be_steady():
+    verdict = speed(around(4.1, 4), gated=False, blocks=blocks(-0.05))
+    assert (verdict.status, verdict.evidence["steady"]) == (Status.NO_EXPECTATION, False)
+
+
+def test_a_shared_gpu_is_inconclusive():
+    devices = [{"other_processes": 0}, {"other_processes": 1}, None, {"unavailable": "no NVML"}]
+    verdict = speed(around(4.1, 4), devices=devices)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.reason.startswith("another process uses the GPU; measured: 4.")
+    assert speed(around(4.1, 4), devices=[*devices[:1], *devices[2:]]).status is Status.PASS
+
+
+def test_latency_and_energy_are_told_by_arm_or_with_the_reason():
+    singles = {"baseline": [1e-3] * 400, "candidate": [5e-4] * 100}
+    energy = {"baseline": None, "candidate": None, "source": None, "reason": "no counter"}
+    row = written(speed(around(4.1, 4), latency=singles, energy=energy, outliers={"baseline": 2}))
+    assert row["baseline"]["latency"]["p99"] == {"value": 1e-3, "high": 1e-3, "reason": None}
+    assert row["candidate"]["latency"]["p99"]["reason"] == "needs n ≥ 299, has 100"
+    assert row["candidate"]["joules"] is None
+    assert row["evidence"]["energy"] == {"source": None, "reason": "no counter"}
+    assert row["evidence"]["outliers"] == {"baseline": 2}
 
 
 def test_no_expectation_still_tells_the_ratio():

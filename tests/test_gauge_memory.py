@@ -113,3 +113,19 @@ def test_where_the_kernel_does_not_tell_there_is_a_reason_and_no_number(tmp_path
         pass
     assert peak.as_dict()["bytes"] is None
     assert "VmRSS is not in" in peak.as_dict()["reason"]
+
+
+def test_another_runtime_s_memory_on_a_gpu_is_not_told_as_nothing():
+    """torch's allocator would say that it took none, and the gate would pass."""
+    from types import SimpleNamespace
+
+    from gauge import memory, targets
+
+    foreign, eager, plain = SimpleNamespace(module=None), SimpleNamespace(module=print), print
+    assert "another runtime" in memory.unseen(targets.get("cuda"), foreign)
+    for target, call in (("cuda", eager), ("cuda", plain), ("cpu", foreign)):
+        assert memory.unseen(targets.get(target), call) is None
+    peak = memory.PeakMemory(targets.get("cpu"))
+    with peak:
+        peak.reason = "a reason"
+    assert peak.as_dict() == {"bytes": None, "reason": "a reason"}

@@ -6,6 +6,7 @@ No test here asserts how long anything takes: clocks are counted by the stub tar
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import math
 import time
@@ -13,7 +14,8 @@ import time
 import pytest
 import torch
 
-from gauge import monitors, timing
+from gauge import affinity, monitors, steady, timing
+from gauge.segments import SINGLE_CALLS
 from gauge.targets import Target, get
 from gauge.timing import measure_pair
 
@@ -162,6 +164,47 @@ def test_opt_27_a_stopwatch_that_does_not_wait_is_invalid(patient):
     assert "baseline" in found.invalid
 
 
+def test_opt_27_an_unsynchronised_stopwatch_is_invalid_and_its_synchronised_twin_is_not(patient):
+    """A queue like a GPU's: calls return at once, and only waiting moves the clock."""
+
+    class Queued(Target):
+        def __init__(self, waits):
+            self.now, self.queue, self.waits, self.waited = 0.0, 0.0, waits, 0
+
+        def work(self):
+            self.queue += 1e-3
+            self.now += 1e-6  # what handing over takes
+
+        def synchronize(self):
+            self.waited += 1
+            self.now += self.queue
+            self.queue = 0.0
+
+        def stopwatch(self):
+            def start():
+                self.now += 1e-3  # a floor, as reading events has
+                began = self.now
+
+                def stop():
+                    if self.waits:
+                        self.synchronize()
+                    return self.now - began + 1e-4
+
+                return stop
+
+            return start
+
+    for waits, said in ((False, "does not wait for the work"), (True, None)):
+        device = Queued(waits)
+        found = measure_pair(
+            device.work, device.work, device, NOTHING, NOTHING, segment=5e-5, seconds=0
+        )
+        assert (said in found.invalid) if said else found.invalid is None
+        if waits:
+            segments = len(found.baseline.samples) + len(found.candidate.samples)
+            assert device.waited >= segments, "one synchronisation a segment"
+
+
 def test_a_candidate_alone_that_is_not_waited_for_is_named(patient):
     device = Counted(1e-3)
     waiting = {"left": 0.0}
@@ -219,9 +262,11 @@ def test_a_candidate_that_keeps_getting_slower_is_not_steady(patient):
     found = measure_pair(
         device.work(0.002), slower, device, NOTHING, NOTHING, segment=1e-5, seconds=0
     )
-    assert not found.steady
     assert found.trend < -0.02
-    assert pair().steady
+    verdict = steady.judge([found.blocks] * 2)
+    assert verdict.steady is False
+    assert "the candidate gets slower" in verdict.reason()
+    assert steady.judge([pair().blocks] * 2).steady
 
 
 def test_the_warm_up_lasts_until_the_trend_is_gone(patient):
@@ -303,16 +348,47 @@ def test_monitors_see_this_process_work():
     assert all(value is None or value >= 0 for value in seen.values())
 
 
-def test_an_empty_or_short_series_has_no_trend():
-    assert timing._trend([]) == (0.0, False)
-    assert timing._trend([0.0, 1.0, 2.0]) == (0.0, False)
+def test_single_calls_come_after_the_blocks_in_turns(patient):
+    found = pair(0.002, 0.001, single_seconds=5.0)
+    # A thousandth of the work, as the stub's clock tells it.
+    assert found.baseline.singles == pytest.approx([2e-6] * len(found.baseline.singles))
+    assert found.candidate.singles == pytest.approx([1e-6] * len(found.candidate.singles))
+    assert len(found.baseline.singles) == len(found.candidate.singles) == SINGLE_CALLS
+    assert pair().baseline.singles == []
 
 
-def test_noise_is_not_a_trend_and_a_drift_is():
-    noise = [0.1, -0.1, 0.12, -0.09, 0.1, -0.11, 0.09, -0.1]
-    assert not timing._trend(noise)[1]
-    drift, counts = timing._trend(
-        [0.03 * index + 0.001 * value for index, value in enumerate(noise)]
+def test_outliers_are_counted_and_stay(patient):
+    device = Counted(1e-3)
+
+    def arm(hiccups):
+        calls = itertools.count()
+
+        def call():
+            number = next(calls)
+            device.now += 1.0 if hiccups and number % 13 == 0 else 0.02 + 1e-5 * (number % 5)
+
+        return call
+
+    found = measure_pair(arm(True), arm(False), device, NOTHING, NOTHING, segment=1e-5, seconds=5)
+    assert found.baseline.outliers > 0
+    assert found.candidate.outliers == 0
+    assert max(found.baseline.samples) == pytest.approx(1e-3)
+
+
+def test_what_the_device_tells_is_kept_with_the_monitors(patient):
+    class Watched(Counted):
+        def watch(self):
+            return lambda: {"other_processes": 1}
+
+    device = Watched(1e-3)
+    found = measure_pair(
+        device.work(0.002), device.work(0.002), device, NOTHING, NOTHING, segment=1e-5, seconds=0
     )
-    assert counts
-    assert drift == pytest.approx(0.21, abs=0.01)
+    assert found.monitors["device"] == {"other_processes": 1}
+    assert pair().monitors["device"] is None
+
+
+def test_opt_29_threads_and_cpus_are_recorded_once_for_both_sides(patient):
+    found = pair()
+    assert found.settings["threads"] == torch.get_num_threads()
+    assert found.settings["cpus"] == affinity.text(affinity.allowed())

@@ -58,3 +58,63 @@ def test_a_drop_beyond_chance_is_told_though_it_passes():
     for p, expected in ((0.001, True), (0.2, False)):
         one = Cell("m", "t", "cpu", [{**common, "gate": "accuracy", "evidence": {"mcnemar_p": p}}])
         assert any("McNemar" in line for line in told("Accuracy", one)) is expected
+
+
+def timed(**changes: object) -> Cell:
+    singles = {
+        "n": 120,
+        "p50": {"value": 1e-3, "high": 1.1e-3, "reason": None},
+        "p90": {"value": 2e-3, "high": 2.2e-3, "reason": None},
+        "p99": {"value": None, "high": None, "reason": "needs n ≥ 299, has 120"},
+    }
+    evidence = {
+        "processes": [0.1, 0.2],
+        "sigma": 0.01,
+        "steady": False,
+        "trend": -0.052,
+        "threads": 1,
+        "cpus": "0-1",
+        "cache": {"mode": "cold"},
+        "outliers": {"baseline": 3, "candidate": 0},
+        "energy": {"source": None, "reason": "no counter"},
+        "machine": [
+            {"steal": 0.01, "others": 0.5, "load": 1.0, "involuntary_switches": 2, "device": None},
+            {"steal": 0.02, "load": 2.5, "involuntary_switches": 3},
+            {"device": {"throttle": ["sw_power_cap"]}},
+        ],
+    } | changes
+    return Cell(
+        "m",
+        "t",
+        "cpu",
+        [
+            {
+                **{"cell": {}, "id": "m-t-cpu", "class": "A", "batch": 1, "status": "PASS"},
+                **{"gate": "speed", "evidence": evidence},
+                "baseline": {"latency": singles, "joules": 2.0},
+                "candidate": {"latency": singles, "joules": None},
+            }
+        ],
+    )
+
+
+def test_speed_tells_what_it_rests_on():
+    lines = told("Speed", timed())
+    assert "2 processes" in lines[0]
+    for part in ("SD between them 1.00", "drift of the ratio within one -5.2 % (not steady)"):
+        assert part in lines[0]
+    assert "1 thread on CPU 0-1, caches emptied before every call" in lines[0]
+    for line, arm in ((lines[1], "FP32"), (lines[2], "optimised")):
+        assert line.startswith(f"batch 1: {arm}, 120 single calls: p50 1")
+        assert "p99 not available (needs n ≥ 299, has 120)" in line
+    assert lines[3] == "batch 1: energy not measured: no counter"
+    for part in ("segments far out 3 and 0", "load 1.0 to 2.5", "5 involuntary switches"):
+        assert part in lines[4]
+    assert "throttled by sw_power_cap" in lines[4]
+
+
+@pytest.mark.parametrize("odd", [None, 3, "x", [1], {"baseline": "x"}])
+def test_speed_evidence_of_another_shape_is_left_out(odd):
+    names = ("machine", "outliers", "energy", "cache", "trend", "threads", "sigma")
+    assert told("Speed", timed(**dict.fromkeys(names, odd)))
+    assert told("Speed", timed(processes=odd)) == [] or odd == [1]

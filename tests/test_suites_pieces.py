@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from argparse import Namespace
 from pathlib import Path
@@ -14,42 +15,59 @@ from hypothesis import strategies as st
 from suites import catalog, matrix, naming, options, privacy, sources
 from suites.combinations import PIPELINES
 from suites.durations import Durations, spoken
-from suites.journal import Journal
+from suites.journal import Journal, Process
 
 IDENTITY = {"source": "a", "threads": 1}
 
 
+def journal(folder: Path, run: str, name: str = "main", *, resume: bool, **changed: int) -> Journal:
+    return Journal(folder, Process(name, run), {**IDENTITY, **changed}, resume=resume)
+
+
 def test_a_resumed_journal_has_what_was_kept_and_drops_a_torn_line(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    journal = Journal(path, IDENTITY, resume=False)
-    journal.put(["speed", {"n": 1}], {"log_ratio": 0.5})
-    journal.put(["speed", {"n": 2}], {"log_ratio": 0.6})
-    journal.close()
+    first = journal(tmp_path, "one", resume=False)
+    first.put(["speed", {"n": 1}], {"log_ratio": 0.5})
+    first.put(["speed", {"n": 2}], {"log_ratio": 0.6})
+    first.close()
+    (path,) = tmp_path.iterdir()
     path.write_text(path.read_text()[:-9])
-    again = Journal(path, IDENTITY, resume=True)
+    again = journal(tmp_path, "two", resume=True)
     assert again.get(["speed", {"n": 1}]) == {"log_ratio": 0.5}
     assert again.get(["speed", {"n": 2}]) is None
     again.put(["speed", {"n": 3}], {"log_ratio": 0.7})
     again.close()
-    assert Journal(path, IDENTITY, resume=True).get(["speed", {"n": 3}]) == {"log_ratio": 0.7}
+    third = journal(tmp_path, "three", resume=True)
+    assert third.get(["speed", {"n": 1}]) == {"log_ratio": 0.5}
+    assert third.get(["speed", {"n": 3}]) == {"log_ratio": 0.7}
+
+
+def test_workers_keep_journals_apart_and_every_one_resumes_from_all(tmp_path):
+    workers = [journal(tmp_path, "one", name, resume=False) for name in ("gw0", "gw1")]
+    for number, worker in enumerate(workers):
+        worker.put(["speed", number], number + 1)
+    for worker in workers:
+        worker.close()
+    for name in ("gw0", "gw1", "gw2"):
+        again = journal(tmp_path, "two", name, resume=True)
+        assert [again.get(["speed", number]) for number in (0, 1)] == [1, 2]
 
 
 def test_a_journal_of_other_circumstances_counts_for_nothing_and_says_which(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    journal = Journal(path, IDENTITY, resume=False)
-    journal.put("q", 1)
-    journal.close()
-    other = Journal(path, {**IDENTITY, "threads": 2}, resume=True)
+    first = journal(tmp_path, "one", resume=False)
+    first.put("q", 1)
+    first.close()
+    other = journal(tmp_path, "two", resume=True, threads=2)
     assert other.changed == ["threads"]
     assert other.get("q") is None
 
 
-def test_without_resume_a_journal_starts_empty(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    journal = Journal(path, IDENTITY, resume=False)
-    journal.put("q", 1)
-    journal.close()
-    assert Journal(path, IDENTITY, resume=False).get("q") is None
+def test_without_resume_a_journal_starts_empty_and_nothing_older_comes_back(tmp_path):
+    first = journal(tmp_path, "one", resume=False)
+    first.put("q", 1)
+    first.close()
+    os.utime(next(tmp_path.iterdir()), (1, 1))
+    assert journal(tmp_path, "two", resume=False).get("q") is None
+    assert journal(tmp_path, "three", resume=True).get("q") is None
 
 
 def test_an_edit_three_imports_away_changes_the_digest(tmp_path):
@@ -206,6 +224,7 @@ def parsed(**given_options) -> options.Settings:
     defaults = dict.fromkeys((*names, *folders, "threads", "cell_memory"))
     defaults |= {"matrix": "standard", "effort": "standard", "gate": "nightly", "resume": False}
     defaults |= {"plan": False, "cache_drop": False, "seed": "0", "cell_timeout": "60"}
+    defaults["cache_mode"] = "warm"
     return options.read(Namespace(**{**defaults, **given_options}), Path("/x"))
 
 

@@ -12,7 +12,7 @@ from running import PLUGINS, Ran, suites
 
 TECHNIQUES = (
     "harmless untouched silent unknown_claim segfaults hangs eats raises leaves refuses "
-    "returns_module nan_weights overflows scaled drifts carries_code fixed_batch forgets_mask"
+    "returns_module nan_weights overflows scaled drifts carries_code fixed_batch forgets_mask tires"
 ).split()
 
 
@@ -75,12 +75,32 @@ def test_a_cell_without_a_fault_passes_its_gates(ran):
         ("carries_code", "evidence", "ERROR", "weights.pt"),
         ("fixed_batch:false", "reload", "FAIL", "fails at batch 3"),
         ("forgets_mask", "evidence", "ERROR", "pruning not finalised"),
+        ("tires", "speed-b1", "INCONCLUSIVE", "not steady: the candidate gets slower"),
     ],
 )
 def test_a_fault_is_named(ran, technique, gate, status, said):
     record = ran.verdicts(f"digits_mlp-{technique}-cpu")[gate]
     assert record["status"] == status, record["reason"]
     assert said in record["reason"]
+
+
+def test_what_was_timed_is_told_in_full(ran):
+    record = ran.verdicts("digits_mlp-harmless-cpu")["speed-b1"]
+    evidence = record["evidence"]
+    assert evidence["steady"] is True, record
+    assert evidence["threads"] == ran.run["machine"]["threads"]
+    assert evidence["cpus"]
+    assert evidence["cache"] == {"mode": "warm"}
+    assert evidence["energy"]["source"] or evidence["energy"]["reason"]
+    orders = evidence["candidate_first"]
+    assert abs(2 * sum(orders) - len(orders)) == len(orders) % 2
+    for seen in evidence["machine"]:
+        assert {"steal", "load", "involuntary_switches", "others"} <= set(seen)
+    for arm in ("baseline", "candidate"):
+        latency = record[arm]["latency"]
+        for name in ("p50", "p90", "p99"):
+            assert latency[name]["reason"] or latency[name]["value"] <= latency[name]["high"]
+        assert latency["n"] > 0
 
 
 def test_the_first_layer_with_nan_is_named(ran):

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from running import suites
+from running import PLUGINS, assert_alone, suites
 
+from gauge.turns import VARIABLE
 from reports import records
 
 pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+
+
+def assert_cells_stay(output: str) -> None:
+    """Each cell's gates ran in one worker, which timed nothing before it had built its cells."""
+    asked = re.findall(r"\[(gw\d)\].*::test_(\w+)\[(digits_mlp-\w+-cpu)", output)
+    assert len(asked) == 2 * 9
+    workers = {cell: {worker for worker, _, of in asked if of == cell} for _, _, cell in asked}
+    assert sorted(map(list, workers.values())) == [["gw0"], ["gw1"]]
+    for worker in ("gw0", "gw1"):
+        gates = [gate for by, gate, _ in asked if by == worker]
+        assert set(gates[gates.index("speed") :]) == {"speed"}
 
 
 def test_two_workers_leave_one_whole_record(tmp_path: Path):
@@ -18,8 +31,12 @@ def test_two_workers_leave_one_whole_record(tmp_path: Path):
         tmp_path / "cache",
         *("--model=digits_mlp", "--technique=none", "--technique=onnxruntime"),
         *("--effort=quick", "-n", "2", "--export", str(tmp_path / "export")),
+        *("-v", f"--plugin={PLUGINS / 'traced.py'}"),
+        environment={VARIABLE: str(tmp_path), "TRACE": str(tmp_path / "trace")},
     )
     assert ran.code in (0, 1), ran.output
+    assert_alone(tmp_path / "trace", least=8)
+    assert_cells_stay(ran.output)
     found = records.read(ran.report).verdicts
     assert len({(one["id"], one["gate"], one["batch"]) for one in found}) == len(found) == 2 * 9
     assert not [one for one in found if one["status"] == "ERROR"], ran.output

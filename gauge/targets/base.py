@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gauge import cold, energy
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -38,6 +40,10 @@ class Target:
     def capabilities(self) -> list[str]:
         """What limits may require (`avx512_vnni`, `cuda>=8.0` is compared by number)."""
         return []
+
+    def unit(self) -> str:
+        """A word for the very device that is used: one timed section at a time runs on it."""
+        return self.device
 
     def prepare(self) -> dict[str, Any]:
         """Fix what changes results or speed (TF32, autotuning); returns the settings, to record."""
@@ -74,6 +80,22 @@ class Target:
             return lambda: time.perf_counter() - began
 
         return start
+
+    def watch(self) -> Callable[[], dict[str, Any] | None]:
+        """Start watching the device; the result tells its state, see gauge.gpu; None: nothing."""
+        return lambda: None
+
+    def energy_meter(self) -> energy.Meter:
+        """The counter of the energy that this device takes."""
+        if self.device == "cpu":
+            return energy.rapl()
+        return energy.none(f"no counter is known for {self.device}")
+
+    def evictor(self) -> cold.Evictor:
+        """What empties the device's caches between calls; raises where that is not known."""
+        if self.device != "cpu":
+            raise NotImplementedError(f"target {self.name}: no way to empty its caches is known")
+        return cold.cpu_evictor()
 
 
 _registry: dict[str, type[Target]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gauge import cold, energy, gpu
 from gauge.targets.base import Target, register
 
 
@@ -28,6 +29,15 @@ class Cuda(Target):
 
         major, minor = torch.cuda.get_device_capability()
         return [f"cuda={major}.{minor}"]
+
+    def unit(self) -> str:
+        import torch
+
+        # By its place on the bus, which processes and containers see alike, whatever number
+        # CUDA_VISIBLE_DEVICES gives it. The slices of a divided GPU share its clock: one unit.
+        found = torch.cuda.get_device_properties(torch.cuda.current_device())
+        place = (found.pci_domain_id, found.pci_bus_id, found.pci_device_id)  # type: ignore[attr-defined]
+        return "gpu-{:04x}-{:02x}-{:02x}".format(*place)
 
     def prepare(self) -> dict[str, Any]:
         # Autotuning picks kernels by a race, so two processes may run different code.
@@ -65,3 +75,18 @@ class Cuda(Target):
             return stop
 
         return start
+
+    def watch(self) -> Callable[[], dict[str, Any] | None]:
+        return gpu.watch(self._uuid())
+
+    def energy_meter(self) -> energy.Meter:
+        return energy.nvml(self._uuid())
+
+    def evictor(self) -> cold.Evictor:
+        return cold.cuda_evictor()
+
+    @staticmethod
+    def _uuid() -> str:
+        import torch
+
+        return str(torch.cuda.get_device_properties().uuid)

@@ -227,6 +227,27 @@ class Slow(Planted):
         return Dawdling(module)
 
 
+class Tiring(EagerModule):
+    """Does real extra work that grows with its calls, as a log does that is searched each time."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.seen: list[int] = []
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(self.seen))
+        self.seen.index(len(self.seen) - 1)
+        return self.module(x)
+
+
+@optimizers.register
+class Tires(Planted):
+    name = "tires"
+
+    def apply(self, module: nn.Module, context: optimizers.Context) -> optimizers.Optimized:
+        return Tiring(module)
+
+
 @optimizers.register
 class ForgetsMask(Planted):
     name = "forgets_mask"

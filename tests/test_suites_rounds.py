@@ -1,0 +1,87 @@
+"""Rounds: which processes a cell gets, and in which order they load their arms."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from gauge.order import candidate_first
+from suites.rounds import Rounds
+
+
+class Engine:
+    """Answers each timing process with the next log-ratio, and keeps what it was asked."""
+
+    def __init__(self, ratios, cache_mode="warm"):
+        self.settings = SimpleNamespace(cache_mode=cache_mode)
+        self.ratios = iter(ratios)
+        self.asked = []
+
+    def device_of(self, target):
+        return target
+
+    def speed_process(self, cell, seconds, blocks, number, label, *, control, singles):
+        self.asked.append((number, dict(singles)))
+        self.seconds = seconds[1]
+        ratio = next(self.ratios)
+        one = {"log_ratio": ratio, "refused": None, "invalid": None}
+        return {"seconds": 1.0, "batches": {str(batch): one for batch in seconds}}
+
+
+def timed(ratios, effort="standard", reported=False):
+    engine = Engine(ratios)
+    rounds = Rounds(engine, effort)
+    cell = SimpleNamespace(id="m-t-cpu", model="m", target="cpu")
+    tracks = {1: rounds.track(1, 1.0, reported=False)}
+    if reported:
+        tracks[32] = rounds.track(32, None, reported=True)
+    rounds.add(cell, tracks)
+    return rounds.until(cell, 1), engine
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_a_fresh_run_begins_with_a_pair_of_its_own(count):
+    # So slow, and so alike, that `count` processes decide.
+    spread = 1e-7 if count == 3 else 1e-4
+    ratios = [-1.0 + spread * (index % 2) for index in range(12)]
+    track, engine = timed(ratios)
+    assert len(track.runs) == 2
+    assert len(track.runs[0]) == count
+    numbers = [number for number, _ in engine.asked]
+    assert numbers[:count] == list(range(count))
+    fresh = numbers[count:]
+    assert fresh[0] % 2 == 0
+    assert fresh == list(range(fresh[0], fresh[0] + len(fresh)))
+    for begin in (0, fresh[0]):
+        orders = [candidate_first(0, "m-t-cpu", begin + index) for index in range(2)]
+        assert sum(orders) == 1
+
+
+def test_single_calls_are_timed_where_the_batch_is_gated():
+    _, engine = timed([1.0, 1.0 + 1e-4], reported=True)
+    assert engine.asked[0][1][1] > 0
+    assert engine.asked[0][1][32] == 0
+
+
+def test_no_single_calls_for_the_controls():
+    engine = Engine([0.0] * 12)
+    rounds = Rounds(engine, "quick")
+    cell = SimpleNamespace(id="m-t-cpu", model="m", target="cpu")
+    rounds.add(cell, {})
+    rounds.add_controls()
+    rounds.finish_controls()
+    assert len(engine.asked) == 4
+    assert all(singles == {1: 0.0} for _, singles in engine.asked)
+
+
+def test_cold_caches_are_timed_for_longer():
+    lengths = []
+    for mode in ("warm", "cold"):
+        engine = Engine([0.0] * 12, mode)
+        rounds = Rounds(engine, "quick")
+        rounds.add(SimpleNamespace(id="m-t-cpu", model="m", target="cpu"), {})
+        rounds.add_controls()
+        rounds.finish_controls()
+        lengths.append(engine.seconds)
+    assert lengths[1] > 2 * lengths[0]
