@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gauge import paired
+from gauge import paired, tango
 from gauge.judge_parts import against, finite, limit_part, nonfinite_reason, verdict
 from gauge.policy_entry import Limit, NoExpectation
 from gauge.verdict import Status, Verdict
@@ -183,7 +183,7 @@ def _chance(result: paired.Paired) -> dict[str, float]:
     """How likely chance alone loses this many of independent right-or-wrong samples."""
     if result.method != paired.TANGO:
         return {}
-    return {"mcnemar_p": paired.mcnemar(result.b, result.c)}
+    return {"mcnemar_p": tango.mcnemar(result.b, result.c)}
 
 
 def _level(scores: Any) -> dict[str, Any]:
