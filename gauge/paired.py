@@ -229,9 +229,9 @@ def _reason(result: Paired, margin: float, status: Status, found: Design) -> str
         f"against {_points(margin)} allowed: {result.b} samples lost, {result.c} gained, "
         f"of {result.n}"
     )
-    if status is Status.FAIL:
-        return drop
     told = f"{drop}; these samples can decide {_points(result.smallest_drop)} points"
+    if status is Status.FAIL:
+        return told
     samples = needed(margin, result.rho, found.reckoned, found.degrees)
     if not math.isfinite(samples) or samples <= result.n:
         return f"{told}; too close to the limit to tell"

@@ -79,6 +79,7 @@ def _accuracy(run: Run, cell: Cell, batch: None) -> Verdict:
     # the policy loosens for a technique that is known to lose.
     margin = run.policy.general("accuracy", cell.model)
     measured["extra"] = {**measured["extra"], "margin": margin}
+    measured["tolerance"] = run.engine.artifact(cell).meta["tolerance"]
     verdict = judges.judge_accuracy(measured, run.limit(cell, "accuracy", None))
     start = ablation.mean(measured["baseline"])
     return _by_stage(run, cell, verdict, lambda one: ablation.score(run, one), "score", start)
