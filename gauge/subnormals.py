@@ -13,6 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+LAYOUTS = {
+    torch.float16: (torch.int16, 0x7C00, 0x03FF),
+    torch.bfloat16: (torch.int16, 0x7F80, 0x007F),
+    torch.float32: (torch.int32, 0x7F80_0000, 0x007F_FFFF),
+    torch.float64: (torch.int64, 0x7FF0_0000_0000_0000, 0x000F_FFFF_FFFF_FFFF),
+}
+"""An integer type of the same width, and the bits of exponent and mantissa."""
+
 
 def count(module: nn.Module | None, directory: Path) -> dict[str, Any]:
     """Subnormal weights of an artifact: {"count", "of", "share", "note"}.
@@ -25,7 +33,7 @@ def count(module: nn.Module | None, directory: Path) -> dict[str, Any]:
     seen = False
     for tensor in _tensors(module, directory):
         seen = True
-        if tensor.is_floating_point():
+        if tensor.dtype in LAYOUTS:
             found, of = found + subnormal(tensor), of + tensor.numel()
     if not of:
         note = "it holds no floating-point weights" if seen else "its weights cannot be read"
@@ -34,9 +42,14 @@ def count(module: nn.Module | None, directory: Path) -> dict[str, Any]:
 
 
 def subnormal(tensor: Tensor) -> int:
-    """How many values are nonzero and below the smallest normal number of their own type."""
-    size = tensor.detach().abs()
-    return int(((size > 0) & (size < torch.finfo(tensor.dtype).smallest_normal)).sum())
+    """How many values are nonzero and below the smallest normal number of their own type.
+
+    Told by their bits (exponent zero, mantissa not): a runtime may have put this thread into the
+    mode in which the processor compares subnormal numbers as zeros.
+    """
+    integer, exponent, mantissa = LAYOUTS[tensor.dtype]
+    bits = tensor.detach().contiguous().view(integer)
+    return int((((bits & exponent) == 0) & ((bits & mantissa) != 0)).sum())
 
 
 def _tensors(module: nn.Module | None, directory: Path) -> Iterator[Tensor]:
