@@ -102,7 +102,7 @@ def test_subnormal_weights_are_counted(tmp_path):
 
 
 def test_each_number_format_has_its_own_smallest_number():
-    value = torch.tensor([1e-6, -1e-6, 0.0, 1.0])
+    value = torch.tensor([3e-5, -1e-6, 0.0, 1.0])
     assert subnormals.subnormal(value) == 0
     assert subnormals.subnormal(value.bfloat16()) == 0
     assert subnormals.subnormal(value.half()) == 2
