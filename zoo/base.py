@@ -69,6 +69,8 @@ class Model:
     """A family's members: each is a model of its own, named `name:variant`."""
     evaluation_samples: ClassVar[int | None] = None
     """How many samples the evaluation split has, so that a plan can tell what it can decide."""
+    evaluation_groups: ClassVar[int | None] = None
+    """How many groups they fall into; None where every sample stands alone."""
 
     variant: str | None = None
 

@@ -24,6 +24,7 @@ class EfficientNetLite0(zoo.Model):
 
     name = "efficientnet_lite0"
     evaluation_samples = 1040
+    evaluation_groups = 13
 
     def refuses(self) -> str | None:
         return missing(ARCHITECTURE, WEIGHTS)

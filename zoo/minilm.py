@@ -61,6 +61,7 @@ class MiniLM(zoo.Model):
 
     name = "minilm"
     evaluation_samples = 320
+    evaluation_groups = 32
 
     def refuses(self) -> str | None:
         return missing(PACKAGE, "tokenizers")
