@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gauge import paired
+from gauge import paired, tango
 from gauge.judge_parts import against, finite, limit_part, nonfinite_reason, verdict
 from gauge.policy_entry import Limit, NoExpectation
 from gauge.verdict import Status, Verdict
+from gauge.worst_class import worst_class
 
 RELOAD_TOLERANCE = 1e-5
 """Largest difference after reload, as a share of the largest output, that needs no explanation."""
@@ -128,7 +129,8 @@ def judge_accuracy(
 
     m: "baseline" and "candidate": scores [n] of the same samples; optional "groups" (ids [n]),
     "labels" [n] (for the worst class), "nonfinite" {"count", "of", "layer"} of the candidate's
-    outputs, "extra": recorded as evidence. suspect_gain: a gain as sure as a failing drop fails
+    outputs, "extra": recorded as evidence (its "batch_invariance" held to "tolerance", that of the
+    reload gate, and told). suspect_gain: a gain as sure as a failing drop fails
     too; for techniques that change numerics only, where it means a wrong baseline.
     """
     import numpy as np
@@ -158,15 +160,18 @@ def judge_accuracy(
                 f"suspicious gain of {100 * gain.drop:.2f} points ({gain.b} samples gained, "
                 f"{gain.c} lost): the baseline may be wrong"
             )
+    worst = worst_class(old, new, m.get("labels"), groups)
     parts["evidence"] = {
         "b": result.b,
         "c": result.c,
         "groups": result.groups,
+        "design_effect": result.design,
         "smallest_drop": result.smallest_drop,
         "method": result.method,
         **_chance(result),
-        **_worst_class(old - new, m.get("labels")),
+        **({"worst_class": worst} if worst else {}),
         **extra,
+        **_alone(extra.get("batch_invariance"), m.get("tolerance", RELOAD_TOLERANCE)),
     }
     return verdict(
         "accuracy",
@@ -179,11 +184,23 @@ def judge_accuracy(
     )
 
 
+def _alone(found: Mapping[str, Any] | None, tolerance: float) -> dict[str, Any]:
+    """Whether samples alone are answered as in a batch: within the tolerance, no score changed."""
+    if not found:
+        return {}
+    if "difference" not in found:
+        note = found.get("note") or found.get("error") or "nothing was compared"
+        return {"batch_invariance": {"agrees": None, "note": note}}
+    near = finite(found["difference"]) and found["difference"] <= tolerance
+    told = {**found, "tolerance": tolerance, "agrees": bool(near and not found.get("changed"))}
+    return {"batch_invariance": told}
+
+
 def _chance(result: paired.Paired) -> dict[str, float]:
     """How likely chance alone loses this many of independent right-or-wrong samples."""
     if result.method != paired.TANGO:
         return {}
-    return {"mcnemar_p": paired.mcnemar(result.b, result.c)}
+    return {"mcnemar_p": tango.mcnemar(result.b, result.c)}
 
 
 def _level(scores: Any) -> dict[str, Any]:
@@ -213,18 +230,6 @@ def _nonfinite_fault(m: Mapping[str, Any], new: Any) -> tuple[Status, str] | Non
     if reason is None and not np.isfinite(new).all():
         reason = f"non-finite scores {int((~np.isfinite(new)).sum())} of {new.size}"
     return (Status.FAIL, reason) if reason else None
-
-
-def _worst_class(differences: Any, labels: Any) -> dict[str, Any]:
-    """The label whose samples lost most, and by how much."""
-    import numpy as np
-
-    if labels is None or len(labels) != len(differences):
-        return {}
-    names, member = np.unique(np.asarray(labels), return_inverse=True)
-    drops = np.bincount(member, weights=differences) / np.bincount(member)
-    worst = int(drops.argmax())
-    return {"worst_class": {"label": names[worst].item(), "drop": float(drops[worst])}}
 
 
 def judge_fidelity(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:

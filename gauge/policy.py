@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gauge.capability import missing
+from gauge.names import names_match
 from gauge.policy_entry import (
     DIRECTIONS,
     CellFacts,
@@ -103,11 +104,21 @@ class Policy:
         entry = met[0]
         return entry.limit or NoExpectation(entry.reason, entry.source)
 
-    def general(self, gate: str) -> float | None:
-        """The bound of a gate where no entry names a cell; None where there is none."""
-        for entry in self._limits[gate]:
-            if not entry.match.keys and entry.limit is not None:
-                return entry.limit.bound
+    def general(self, gate: str, model: str) -> float | None:
+        """The bound where no entry names more of a cell than its model; None where there is none.
+
+        What a model's evaluation samples can decide is a matter of the model, whatever is done to
+        it.
+        """
+        entries = [
+            entry
+            for entry in self._limits[gate]
+            if entry.limit is not None
+            and all(key == "model" and names_match(name, model) for key, name in entry.match.keys)
+        ]
+        if entries:
+            entry = max(entries, key=lambda one: one.match.rank)
+            return entry.limit.bound if entry.limit else None
         default = DEFAULTS.get(gate)
         return default.bound if default else None
 

@@ -146,17 +146,52 @@ def _accuracy(verdict: Record | None) -> list[str]:
         )
     if (flips := _number(evidence.get("flip_rate"))) is not None:
         lines.append(f"answers that changed: {formats.PERCENT(flips)}")
-    worst = _mapping(evidence.get("worst_class"))
-    if (drop := _number(worst.get("drop"))) is not None:
-        lines.append(f"worst class: {worst.get('label')}, drop {formats.POINTS(drop)}")
+    lines += _worst_class(_mapping(evidence.get("worst_class")))
+    lines += _alone(_mapping(evidence.get("batch_invariance")))
+    lines += _subnormals(_mapping(evidence.get("subnormal_weights")))
     if error := _mapping(evidence.get("calibration_error")):
         both = [formats.COSINE(_number(error.get(arm))) for arm in ("baseline", "candidate")]
         lines.append(f"calibration error: {both[0]} → {both[1]}")
     if (least := _number(evidence.get("smallest_drop"))) is not None:
-        lines.append(f"least drop these samples can tell from none: {formats.POINTS(least)}")
+        lines.append(f"smallest limit that these samples decide: {formats.POINTS(least)}")
     if evidence.get("method"):
         lines.append(f"interval: {evidence['method']}")
     return lines
+
+
+def _worst_class(worst: Record) -> list[str]:
+    if (drop := _number(worst.get("drop"))) is None:
+        return []
+    line = f"worst class: {worst.get('label')}, drop {formats.POINTS(drop)}"
+    if (n := _number(worst.get("n"))) is not None:
+        line += f" on {formats.count(int(n), 'sample')}"
+    low, high = _number(worst.get("low")), _number(worst.get("high"))
+    if low is not None and high is not None:
+        line += f" [{formats.POINTS.bare(low, 2)}, {formats.POINTS.bare(high, 2)}]"
+        line += ", the interval for all classes at once"
+    return [line + (f" ({worst['note']})" if worst.get("note") else "")]
+
+
+def _alone(found: Record) -> list[str]:
+    """Whether a sample's answer depends on the others of its batch."""
+    if found.get("agrees") is None:
+        return [f"samples alone not compared: {found['note']}"] if found.get("note") else []
+    difference, samples = _number(found.get("difference")), found.get("samples")
+    apart = "NaN in one" if difference is None else f"differs by {formats.RELATIVE(difference)}"
+    line = f"a sample alone instead of in a batch of {found.get('batch')}: {apart}"
+    if found["agrees"]:
+        return [f"{line}, as rounding does"]
+    changed = _number(found.get("changed"))
+    scored = "" if not changed else f", and {changed:g} of {samples} score differently"
+    return [f"ANSWERS DEPEND ON THE BATCH: {line}{scored}"]
+
+
+def _subnormals(found: Record) -> list[str]:
+    if (count := _number(found.get("count"))) is None:
+        return [f"subnormal weights not counted: {found['note']}"] if found.get("note") else []
+    share = formats.PERCENT(_number(found.get("share")))
+    slow = " (x86 computes with them in microcode, slowly)" if count else ""
+    return [f"subnormal weights: {int(count):,} of {found.get('of')}, {share}{slow}"]
 
 
 def _scores(baseline: Record, candidate: Record, evidence: Record) -> str:

@@ -60,7 +60,7 @@ class Catalog:
 FOLDERS = {"model": "zoo", "technique": "optimizers", "target": "gauge/targets"}
 DECORATORS = {"zoo": "model", "optimizers": "technique", "targets": "target"}
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "model": {"variants": (), "evaluation_samples": None},
+    "model": {"variants": (), "evaluation_samples": None, "evaluation_groups": None},
     "technique": {
         "changes": "numerics",
         "variants": (),

@@ -14,7 +14,17 @@ import torch
 
 import optimizers
 import zoo
-from gauge import affinity, evidence, fidelity, outputs, recompiles, targets, timing
+from gauge import (
+    affinity,
+    evidence,
+    fidelity,
+    invariance,
+    outputs,
+    recompiles,
+    subnormals,
+    targets,
+    timing,
+)
 from gauge import memory as peak
 from gauge.baseline_checks import BaselineProblem, find_problems
 from gauge.cache import file_digest
@@ -299,6 +309,7 @@ def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
     shared.write_npz(Path(world.arguments["samples"]), content)
     labels = None if split.labels is None else split.labels.numpy()
     alike = fidelity.compare(shared.arrays(reference), shared.arrays(joined), labels)
+    directory = Path(world.arguments["artifact"]) / shared.ARTIFACT
     return {
         "accuracy": {
             "baseline": before.tolist(),
@@ -306,9 +317,38 @@ def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
             "groups": groups,
             "labels": None if labels is None else labels.tolist(),
             "nonfinite": nonfinite,
-            "extra": alike["extra"],
+            "extra": {
+                **alike["extra"],
+                "batch_invariance": _part(
+                    lambda: _alone(world, candidate, split, joined, after, reference)
+                ),
+                "subnormal_weights": _part(lambda: subnormals.count(candidate.module, directory)),
+            },
         },
         "fidelity": {**alike, "nonfinite": nonfinite},
+    }
+
+
+def _alone(
+    world: World, candidate: Any, split: zoo.Split, joined: Any, after: np.ndarray, reference: Any
+) -> dict[str, Any]:
+    """Samples run alone against the same in the batches of the evaluation; see gauge.invariance."""
+    if candidate.batch is not None:
+        return {"note": f"takes batches of {candidate.batch} only"}
+    note = invariance.unfit(joined, len(split))
+    if note:
+        return {"note": note}
+    picked = invariance.rows(len(split))
+    single = [shared.answer(candidate, split, world.target, row) for row in picked]
+    mixed = invariance.replaced(joined, single, picked)
+    again = shared.score(world.model, mixed, split, reference)
+    # Of scores that are not right or wrong every rounding changes some.
+    binary = np.isin(after, (0, 1)).all() and np.isin(again, (0, 1)).all()
+    return {
+        "samples": len(picked),
+        "batch": min(shared.EVALUATION_BATCH, len(split)),
+        "difference": invariance.difference(joined, mixed, picked),
+        "changed": int((after != again).sum()) if binary else None,
     }
 
 

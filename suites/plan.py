@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gauge import paired
 from gauge.cache import Cache, digest
+from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
 from gauge.verdict import BATCH_GATES
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 LIMITED = ("accuracy", "fidelity", "size", "speed", "memory")
 PROCESSES = 3
+CHANGING = 0.02
+"""Share of answers that a careful int8 changes: what a plan reckons with beside none."""
 
 
 def lines(run: Run) -> Iterator[str]:
@@ -41,6 +46,7 @@ def lines(run: Run) -> Iterator[str]:
         controls = min(CONTROLS, len({cell.model for cell in cells}))
         seconds += controls * 12 * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
+    yield from _resolution(run, cells)
     yield from undecidable(run, cells)
     yield from near_limits(run)
 
@@ -90,20 +96,68 @@ def _limits(run: Run, cell: Cell) -> str:
     return ", ".join(shown)
 
 
+def _resolution(run: Run, cells: list[Cell]) -> Iterator[str]:
+    """The smallest accuracy limit that each model's evaluation split can decide."""
+    for model in dict.fromkeys(cell.model for cell in cells):
+        split = _Evaluation.of(run, model)
+        if split.samples:
+            least, some = (f"{100 * split.resolves(rho):.2f}" for rho in (0.0, CHANGING))
+            yield (
+                f"{model}: {split} decide an accuracy limit of {least} points where no answer "
+                f"changes, {some} where {CHANGING:.0%} do"
+            )
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """A model's evaluation split as its source states it; 0 samples where it does not."""
+
+    samples: int
+    groups: int | None
+
+    @classmethod
+    def of(cls, run: Run, model: str) -> _Evaluation:
+        stated = run.catalog.models[model].attributes
+        return cls(stated["evaluation_samples"] or 0, stated["evaluation_groups"])
+
+    def __str__(self) -> str:
+        grouped = f" in {self.groups} groups" if self.groups else ""
+        return f"{self.samples} evaluation samples{grouped}"
+
+    @property
+    def _design(self) -> tuple[float, int | None]:
+        if not self.groups:
+            return 1.0, None
+        return planned(self.samples, self.groups), max(1, self.groups - 1)
+
+    def resolves(self, rho: float) -> float:
+        effect, degrees = self._design
+        return paired.resolvable(self.samples, rho * effect, effect, degrees)
+
+    def needs(self, margin: float) -> str:
+        """What a limit takes before any answer changes, in words."""
+        wanted = paired.needed(margin, 0.0, *self._design)
+        if not math.isfinite(wanted):
+            return "a limit above 0"
+        return f"at least {paired.in_groups(wanted, self.samples, self.groups)}"
+
+    def decides(self, margin: float) -> bool:
+        """Whether PASS is possible at all, however good a candidate is."""
+        enough = self.samples >= paired.needed(margin, 0.0, *self._design)
+        return enough and (not self.groups or self.groups >= paired.FEWEST_GROUPS)
+
+
 def undecidable(run: Run, cells: list[Cell]) -> Iterator[str]:
     """Accuracy limits that the evaluation split cannot decide, however good the candidate is."""
     told = set()
     for cell in cells:
-        samples = run.catalog.models[cell.model].attributes["evaluation_samples"]
+        split = _Evaluation.of(run, cell.model)
         limit = run.limit(cell, "accuracy", None)
-        if not samples or not isinstance(limit, Limit):
+        if not split.samples or not isinstance(limit, Limit):
             continue
-        # With no discordant pair at all, PASS still needs P(Bin(n, limit) = 0) <= .05.
-        needed = math.ceil(math.log(0.05) / math.log1p(-limit.bound)) if limit.bound > 0 else None
-        if (needed is None or samples < needed) and (cell.model, limit.source) not in told:
+        if not split.decides(limit.bound) and (cell.model, limit.source) not in told:
             told.add((cell.model, limit.source))
-            wanted = f"at least {needed} samples" if needed else "a limit above 0"
             yield (
-                f"{cell.model}: {samples} evaluation samples cannot decide accuracy <= "
-                f"{limit.bound:g} ({limit.source}); it takes {wanted}"
+                f"{cell.model}: {split} cannot decide accuracy <= {limit.bound:g} "
+                f"({limit.source}); it takes {split.needs(limit.bound)}"
             )

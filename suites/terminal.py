@@ -49,6 +49,8 @@ def test_status(report: pytest.TestReport) -> tuple[str, str, str] | None:
     word = record["status"]
     if record.get("value") is not None:
         word = f"{word} {formats.measured(record)}"
+    if (smallest := record["evidence"].get("smallest_drop")) is not None:
+        word = f"{word}, decides {formats.POINTS(smallest)}"
     return category, "", word
 
 

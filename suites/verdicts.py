@@ -75,9 +75,11 @@ def _reload(run: Run, cell: Cell, batch: None) -> Verdict:
 
 def _accuracy(run: Run, cell: Cell, batch: None) -> Verdict:
     measured = dict(_examined(run, cell, "accuracy"))
-    # What is recommended keeps the accuracy by the general limit, not by one that a line in the
-    # policy loosens for a technique that is known to lose.
-    measured["extra"] = {**measured["extra"], "margin": run.policy.general("accuracy")}
+    # What is recommended keeps the accuracy by the model's general limit, not by one that a line in
+    # the policy loosens for a technique that is known to lose.
+    margin = run.policy.general("accuracy", cell.model)
+    measured["extra"] = {**measured["extra"], "margin": margin}
+    measured["tolerance"] = run.engine.artifact(cell).meta["tolerance"]
     verdict = judges.judge_accuracy(measured, run.limit(cell, "accuracy", None))
     start = ablation.mean(measured["baseline"])
     return _by_stage(run, cell, verdict, lambda one: ablation.score(run, one), "score", start)

@@ -124,6 +124,13 @@ def evaluate(
     return outputs.join(parts)
 
 
+def answer(call: Callable[..., Any], split: zoo.Split, target: targets.Target, row: int) -> Any:
+    """The outputs for one sample alone, on the CPU."""
+    args, kwargs = target.cast(split.take(slice(row, row + 1)))
+    with torch.inference_mode():
+        return on_cpu(call(*args, **kwargs))
+
+
 def on_cpu(result: Any) -> Any:
     """The same structure with FP32 copies on the CPU (integers stay integers)."""
 

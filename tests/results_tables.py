@@ -212,7 +212,7 @@ def qat_table(cells: Sequence[Cell], samples: Path) -> list[str]:
     """QAT against PTQ on the same samples, as a paired 95 % interval of what QAT loses."""
     import numpy as np
 
-    from gauge import paired
+    from gauge import paired, tango
 
     rows = []
     for cell in cells:
@@ -229,7 +229,7 @@ def qat_table(cells: Sequence[Cell], samples: Path) -> list[str]:
         low, high = found.low, found.high
         level = "99.5 % and 95 % bounds, by group"
         if groups is None and binary <= {0.0, 1.0}:
-            low, high = paired.tango_interval(found.b, found.c, found.n)
+            low, high = tango.tango_interval(found.b, found.c, found.n)
             level = "95 %"
         worse = "worse" if low > 0 else "not worse"
         told = f"{100 * found.drop:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}] ({level})"

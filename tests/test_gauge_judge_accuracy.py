@@ -8,9 +8,12 @@ import pytest
 
 from gauge.judge import judge_accuracy, judge_fidelity
 from gauge.policy import DEFAULTS, Limit, NoExpectation
+from gauge.tango import tango_bound
 from gauge.verdict import Status
+from gauge.worst_class import worst_class
 
 LIMIT = DEFAULTS["accuracy"]
+LOOSE = Limit("accuracy", max=0.03)
 NOTHING = NoExpectation("no limit here")
 
 
@@ -39,6 +42,7 @@ def test_kept_accuracy_passes_with_its_numbers():
         "b": 5,
         "c": 3,
         "groups": None,
+        "design_effect": 1.0,
         "mcnemar_p": pytest.approx(93 / 256),
         "method": "Tango 1998",
         "flip_rate": 0.01,
@@ -62,10 +66,83 @@ def test_groups_are_counted():
     assert (verdict.status, verdict.evidence["groups"]) == (Status.INCONCLUSIVE, 100)
 
 
-def test_the_worst_class_is_named():
+def test_the_worst_class_is_named_with_an_interval_for_all_at_once():
     m = {**scores(2000, 10), "labels": np.repeat([3, 4, 5, 6], 500)}
     found = written(judge_accuracy(m, LIMIT))["evidence"]["worst_class"]
-    assert found == {"label": 3, "drop": 0.02}
+    low, high = (tango_bound(10, 0, 500, 1 - 0.05 / 8, upper=upper) for upper in (False, True))
+    assert found == {
+        "label": 3,
+        "drop": 0.02,
+        "n": 500,
+        "lost": 10,
+        "gained": 0,
+        "low": pytest.approx(low),
+        "high": pytest.approx(high),
+        "note": None,
+    }
+
+
+def test_a_class_that_is_lost_altogether_shows_beside_a_drop_that_passes():
+    old, new = np.ones(4000), np.ones(4000)
+    labels = np.repeat(np.arange(100), 40)
+    new[labels == 77] = 0
+    verdict = judge_accuracy({"baseline": old, "candidate": new, "labels": labels}, LOOSE)
+    worst = verdict.evidence["worst_class"]
+    assert verdict.status is Status.PASS
+    assert (worst["label"], worst["drop"], worst["n"]) == (77, 1.0, 40)
+    assert worst["low"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"labels": np.arange(2000) // 29}, "too few samples for an interval: 29 of 30"),
+        ({"groups": (np.arange(2000) % 40).tolist()}, "no interval: its samples share sources"),
+        ({"candidate": np.full(2000, 0.5)}, "no interval: the scores are not right or wrong"),
+    ],
+)
+def test_a_class_without_an_honest_interval_says_why(change, note):
+    m = {**scores(2000, 10), "labels": np.arange(2000) // 500, **change}
+    worst = judge_accuracy(m, LIMIT).evidence["worst_class"]
+    assert (worst["low"], worst["high"], worst["note"]) == (None, None, note)
+
+
+def test_the_interval_of_the_worst_of_many_classes_holds():
+    # Every class loses 10 %: the worst of 20 is seen to lose much more, and its interval knows.
+    rng = np.random.default_rng(1)
+    labels, missed = np.repeat(np.arange(20), 60), 0
+    for _ in range(300):
+        new = (rng.random(1200) >= 0.1).astype(float)
+        found = worst_class(np.ones(1200), new, labels, None)
+        missed += not found["low"] <= 0.1 <= found["high"]
+    assert missed <= 25
+
+
+@pytest.mark.parametrize(
+    ("found", "tolerance", "agrees"),
+    [
+        ({"difference": 3e-6, "changed": 0}, 1e-5, True),
+        ({"difference": 3e-4, "changed": 0}, 1e-5, False),
+        ({"difference": 3e-4, "changed": 0}, 1e-3, True),
+        ({"difference": 3e-6, "changed": 2}, 1e-5, False),
+        ({"difference": 3e-6, "changed": None}, 1e-5, True),
+        ({"difference": None, "changed": 0}, 1e-5, False),
+        ({"difference": math.nan, "changed": 0}, 1e-5, False),
+    ],
+)
+def test_answers_that_depend_on_the_batch_are_told(found, tolerance, agrees):
+    m = {**scores(), "extra": {"batch_invariance": found}, "tolerance": tolerance}
+    verdict = judge_accuracy(m, LIMIT)
+    assert verdict.evidence["batch_invariance"]["agrees"] is agrees
+    assert verdict.status is Status.PASS
+    written(verdict)
+
+
+@pytest.mark.parametrize("found", [{"note": "takes batches of 1 only"}, {"error": "boom"}])
+def test_batches_that_were_not_compared_say_why(found):
+    m = {**scores(), "extra": {"batch_invariance": found}}
+    told = judge_accuracy(m, LIMIT).evidence["batch_invariance"]
+    assert told == {"agrees": None, "note": next(iter(found.values()))}
 
 
 def test_without_a_limit_the_drop_is_still_told():

@@ -1,25 +1,26 @@
 """Accuracy: Tango's interval against published figures, sizes and power by simulation."""
 
 import math
-from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, sem, t
 
 from gauge import bootstrap
 from gauge.paired import (
-    FAIL_LEVEL,
-    PASS_LEVEL,
-    at_most,
+    Counts,
     compare,
     decide,
     guards,
-    mcnemar,
     needed,
     resolvable,
+)
+from gauge.tango import (
+    at_least,
+    at_most,
+    mcnemar,
     tango_bound,
     tango_interval,
     tango_statistic,
@@ -94,57 +95,22 @@ def test_binomial_tails_are_exact(k, n, p, expected):
     assert at_most(k, n, p) == pytest.approx(expected, rel=1e-5)
 
 
+def both(b, c, n, margin):
+    return guards(Counts(b, c, n), Counts(b, c, n), margin)
+
+
 def test_guards_hold_only_while_few_samples_differ():
-    assert guards(0, 0, 298, 0.01) == (False, False)
-    assert guards(0, 0, 299, 0.01) == (True, False)
-    assert guards(19, 0, 100, 0.01) == (False, True)
-    assert guards(20, 0, 100, 0.01) == (True, True)
-    assert guards(3, 2, 100, 0.01) == (False, False)
+    assert both(0, 0, 298, 0.01) == (False, False)
+    assert both(0, 0, 299, 0.01) == (True, False)
+    assert both(19, 0, 100, 0.01) == (False, True)
+    assert both(20, 0, 100, 0.01) == (True, True)
+    assert both(3, 2, 100, 0.01) == (False, False)
 
 
 @pytest.mark.parametrize("bound", [math.nan, math.inf])
 def test_nan_decides_nothing(bound):
     assert decide(-bound, bound, 0.01, (True, True)) is Status.INCONCLUSIVE
     assert decide(0.0, 0.001, math.nan, (True, True)) is Status.INCONCLUSIVE
-
-
-@cache
-def _status(b, c, n, margin):
-    low = tango_bound(b, c, n, FAIL_LEVEL, upper=False)
-    high = tango_bound(b, c, n, PASS_LEVEL, upper=True)
-    return decide(low, high, margin, guards(b, c, n, margin))
-
-
-def shares(n, margin, rho, drop, runs=20_000):
-    """How often a true drop, with a share rho of samples differing, PASSes and FAILs."""
-    rng = np.random.default_rng(20251125)
-    lost, gained = (rho + drop) / 2, (rho - drop) / 2
-    pairs = rng.multinomial(n, [lost, gained, 1 - rho], size=runs)[:, :2]
-    unique, times = np.unique(pairs, axis=0, return_counts=True)
-    found = {Status.PASS: 0, Status.FAIL: 0, Status.INCONCLUSIVE: 0}
-    for (b, c), count in zip(unique.tolist(), times.tolist(), strict=True):
-        found[_status(b, c, n, margin)] += count
-    return found[Status.PASS] / runs, found[Status.FAIL] / runs
-
-
-@pytest.mark.parametrize("n", [500, 2000])
-@pytest.mark.parametrize("rho", [0.01, 0.02, 0.05])
-def test_a_drop_at_the_margin_passes_and_fails_as_rarely_as_stated(n, rho):
-    passed, failed = shares(n, 0.01, rho, 0.01)
-    # 5.4 and 1.1 % are the design's figures; three standard errors of 20,000 runs on top.
-    assert passed <= 0.054 + 0.005
-    assert failed <= 0.011 + 0.003
-
-
-@pytest.mark.parametrize(("rho", "power"), [(0.01, 99), (0.02, 92), (0.03, 81), (0.05, 63)])
-def test_power_without_a_drop_is_the_stated_one(rho, power):
-    passed, failed = shares(2000, 0.01, rho, 0.0)
-    assert 100 * passed == pytest.approx(power, abs=1.5)
-    assert failed < 0.001
-
-
-def test_a_true_drop_of_three_points_fails():
-    assert shares(2000, 0.01, 0.05, 0.03)[1] > 0.93
 
 
 def test_the_samples_a_limit_needs():
@@ -231,15 +197,19 @@ def test_groups_widen_the_bounds():
     spread[::50] = 0
     clumped[:40] = 0
     groups = (np.arange(2000) // 20).tolist()
-    alone = compare(old, clumped, 0.03)
-    even = compare(old, spread, 0.03, groups)
-    uneven = compare(old, clumped, 0.03, groups)
+    alone = compare(old, clumped, 0.035)
+    even = compare(old, spread, 0.035, groups)
+    uneven = compare(old, clumped, 0.035, groups)
     assert alone.status is even.status is Status.PASS
     assert uneven.status is Status.INCONCLUSIVE
-    assert uneven.high > alone.high
+    assert uneven.high > even.high > alone.high
     assert uneven.smallest_drop > 3 * alone.smallest_drop
-    assert uneven.groups == 100
-    assert uneven.method == "bootstrap over groups, at least Tango 1998"
+    assert (uneven.groups, alone.groups) == (100, None)
+    assert alone.design == 1.0
+    assert even.design == pytest.approx(1 + 19 * 0.1)
+    # All variance is between the groups: a group weighs as much as a sample.
+    assert uneven.design == pytest.approx(20, rel=0.02)
+    assert uneven.method == "Tango 1998, design effect 20.2"
 
 
 def test_groups_never_make_a_decision_easier():
@@ -253,12 +223,33 @@ def test_groups_never_make_a_decision_easier():
 
 
 def test_a_handful_of_groups_decides_nothing():
-    old, new = binary(2000, 0, 0)
+    old, new = binary(4000, 0, 0)
     for count in (1, 7):
-        found = compare(old, new, 0.01, (np.arange(2000) % count).tolist())
+        found = compare(old, new, 0.5, (np.arange(4000) % count).tolist())
         assert found.status is Status.INCONCLUSIVE
         assert found.reason == f"{count} groups of samples, and at least 8 decide"
-    assert compare(old, new, 0.01, (np.arange(2000) % 8).tolist()).status is Status.PASS
+    assert compare(old, new, 0.1, (np.arange(4000) % 8).tolist()).status is Status.PASS
+
+
+def test_photos_that_lost_nothing_are_no_proof_of_one_point():
+    # 13 photos: a technique that ruins one photo in fifty would often be seen to lose nothing.
+    old, new = binary(1040, 0, 0)
+    photos = np.repeat(np.arange(13), 80).tolist()
+    found = compare(old, new, 0.01, photos)
+    assert found.status is Status.INCONCLUSIVE
+    assert found.reason.endswith(
+        "these samples can decide 2.65 points, the limit needs 2799 samples in 35 groups"
+    )
+    assert compare(old, new, found.smallest_drop + 1e-6, photos).status is Status.PASS
+    assert compare(old, new, found.smallest_drop - 1e-6, photos).status is Status.INCONCLUSIVE
+
+
+def test_groups_of_one_are_samples_that_stand_alone():
+    old, new = binary(2000, 5, 3)
+    alone, grouped = compare(old, new, 0.01), compare(old, new, 0.01, list(range(2000)))
+    assert grouped.status is alone.status is Status.PASS
+    assert grouped.high == pytest.approx(alone.high, rel=1e-3)
+    assert grouped.design == pytest.approx(1.0, rel=1e-3)
 
 
 def test_group_ids_may_be_names():
@@ -276,8 +267,9 @@ def test_scores_between_0_and_1_are_bootstrapped_the_same_way_each_time():
     assert first.status is Status.PASS
     assert first.method == "bootstrap over samples"
     assert first.low < 0.01 < first.high < 0.013
+    assert first.design == 1.0
     assert compare(old, new, 0.005).status is Status.FAIL
-    assert compare(old, new, 0.005, seed=1).low != first.low
+    assert compare(old, new, 0.005, seed=1).high != first.high
 
 
 def test_scores_without_any_difference_are_no_proof_when_few():
@@ -290,23 +282,30 @@ def test_scores_without_any_difference_are_no_proof_when_few():
     assert compare(np.tile(same, 2) * 100, np.tile(same, 2) * 100, 0.01).status is not Status.PASS
 
 
-@pytest.mark.parametrize("count", [2, 9, 40])
+@pytest.mark.parametrize("count", [9, 40, 400])
 def test_bootstrap_bounds_are_never_narrower_than_t(count):
-    # Half the differences up, half down: a light-tailed case, where the t bound is the wider one.
-    differences = np.where(np.arange(count) % 2, 0.11, 0.01)
-    bounds = bootstrap.drop_bounds(differences, None, 0, 1.0)
-    error, mean = sem(differences), differences.mean()
-    assert bounds.error == pytest.approx(error)
-    assert bounds.low == pytest.approx(mean - t.ppf(0.995, count - 1) * error)
-    assert bounds.high == pytest.approx(mean + t.ppf(0.95, count - 1) * error, rel=0.02)
-    assert bounds.high >= mean + t.ppf(0.95, count - 1) * error - 1e-12
+    for seed in range(5):
+        differences = np.random.default_rng(seed).normal(0.05, 0.05, count)
+        bounds = bootstrap.drop_bounds(differences, None, 0, 1.0)
+        error, mean = sem(differences), differences.mean()
+        assert bounds.error == pytest.approx(error)
+        assert bounds.low <= mean - t.ppf(0.995, count - 1) * error + 1e-12
+        assert bounds.high >= mean + t.ppf(0.95, count - 1) * error - 1e-12
+        # Of symmetric differences the two are near each other.
+        assert bounds.high <= mean + 1.35 * t.ppf(0.95, count - 1) * error
 
 
-def test_a_skewed_sample_takes_the_percentile_bound():
+def test_a_skewed_sample_takes_the_studentised_bound():
     differences = np.zeros(40)
     differences[:2] = 1.0
     bounds = bootstrap.drop_bounds(differences, None, 0, 1.0)
-    assert bounds.high >= 0.125 > 0.05 + t.ppf(0.95, 39) * sem(differences)
+    assert bounds.high > 0.05 + 1.5 * t.ppf(0.95, 39) * sem(differences)
+    assert bounds.low == pytest.approx(0.05 - t.ppf(0.995, 39) * sem(differences))
+
+
+def test_bounds_stay_within_what_a_score_can_do():
+    bounds = bootstrap.drop_bounds([1.0, *[0.0] * 8], None, 0, 1.0)
+    assert bounds.high == 1.0
 
 
 def test_groups_count_by_their_samples():
@@ -322,24 +321,30 @@ def test_a_single_group_bounds_nothing():
     assert bootstrap.drop_bounds([0.5, 0.1], [1, 1], 0, 3.0)[:3] == (-3.0, 3.0, 3.0)
 
 
-def test_the_wider_of_two_bounds_keeps_its_size_with_thirty_groups():
-    rng = np.random.default_rng(3)
-    runs, groups, per, margin = 300, 30, 20, 0.02
-    rate = rng.gamma(4, 1 / 4, size=(runs, groups))
-    lost = rng.binomial(per, np.minimum(1, 0.06 * rate))
-    gained = rng.binomial(per, np.minimum(1, 0.04 * rate))
-    ids = np.repeat(np.arange(groups), per)
-    passed = failed = 0
-    for minus, plus in zip(lost, gained, strict=True):
-        differences = np.zeros((groups, per))
-        for row, (down, up) in enumerate(zip(minus, plus, strict=True)):
-            differences[row, :down] += 1
-            differences[row, per - up :] -= 1
-        bounds = bootstrap.drop_bounds(differences.ravel(), ids, 0, 1.0)
-        passed += bounds.high < margin
-        failed += bounds.low > margin
-    assert passed / runs <= 0.09
-    assert failed / runs <= 0.017
+def test_few_scores_that_are_not_right_or_wrong_decide_nothing():
+    rng = np.random.default_rng(2)
+    old = rng.uniform(0.5, 1, 2900)
+    new = old - rng.normal(0, 0.001, 2900)
+    groups = (np.arange(2900) % 29).tolist()
+    found = compare(old, new, 0.1, groups)
+    assert found.status is Status.INCONCLUSIVE
+    assert found.reason == "29 groups of samples, and at least 30 decide"
+    assert compare(old, new, 0.1, (np.arange(2900) % 30).tolist()).status is Status.PASS
+    assert compare(old[:29], new[:29], 0.5).reason == "29 samples, and at least 30 decide"
+
+
+def test_rounding_in_every_sample_hides_no_rare_loss():
+    # 100 cosines that all differ in the last digits: one sample in 100 may still lose everything.
+    old = np.random.default_rng(4).uniform(0.9, 1, 100)
+    new = old + np.random.default_rng(5).normal(0, 1e-7, 100)
+    assert compare(old, new, 0.01).status is Status.INCONCLUSIVE
+    assert compare(np.tile(old, 3), np.tile(new, 3), 0.01).status is Status.PASS
+
+
+def test_a_limit_that_allows_everything_passes_nothing():
+    found = compare(*binary(2000, 5, 3), 1.0)
+    assert found.status is Status.INCONCLUSIVE
+    assert found.reason == "a limit of 100.00 points allows every answer to be wrong: it is none"
 
 
 @pytest.mark.parametrize(
@@ -348,6 +353,9 @@ def test_the_wider_of_two_bounds_keeps_its_size_with_thirty_groups():
         (0, 0, 1.0),
         # Fay, "Exact McNemar's Test and Matching Confidence Intervals" (2010): two-sided .06543.
         (9, 2, 0.06543 / 2),
+        # Fagerland, Lydersen, Laake, BMC Medical Research Methodology 13, 2013: .0703 and .0525.
+        (7, 1, 0.0703 / 2),
+        (16, 6, 0.0525 / 2),
         (5, 0, 2**-5),
         (0, 5, 1.0),
     ],
@@ -360,3 +368,67 @@ def test_mcnemar_is_the_exact_one_sided_p(b, c, p):
 def test_mcnemar_agrees_with_scipy(b, c):
     expected = binomtest(b, b + c, 0.5, "greater").pvalue if b + c else 1.0
     assert mcnemar(b, c) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@given(st.integers(0, 60), st.integers(1, 60), st.floats(0, 1))
+def test_tails_agree_with_scipy(k, n, p):
+    assert at_most(k, n, p) == pytest.approx(binom.cdf(k, n, p), rel=1e-6, abs=1e-12)
+    assert at_least(k, n, p) == pytest.approx(binom.sf(k - 1, n, p), rel=1e-6, abs=1e-12)
+
+
+samples = st.integers(1, 120)
+"""Below what a limit of one point needs: whatever the scores are, nothing passes."""
+
+
+@given(samples, st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_too_few_samples_never_pass_whatever_they_score(n, seed, free, grouped):
+    rng = np.random.default_rng(seed)
+    old = rng.random(n) if free else (rng.random(n) < 0.9).astype(float)
+    new = old + rng.normal(0, 1e-6, n) if free else np.minimum(old, rng.random(n) < 0.99)
+    groups = rng.integers(0, max(1, n // 3), n).tolist() if grouped else None
+    found = compare(old, new, 0.01, groups)
+    assert found.status is not Status.PASS
+    assert found.low <= found.drop + 1e-9
+    assert found.drop - 1e-9 <= found.high
+    assert found.reason
+
+
+odd = st.sampled_from([math.nan, math.inf, -math.inf])
+
+
+@given(
+    st.integers(2, 40).flatmap(
+        lambda n: st.tuples(
+            st.lists(st.floats(-1e6, 1e6) | odd, min_size=n, max_size=n),
+            st.lists(st.floats(-1, 1), min_size=n, max_size=n),
+        )
+    ),
+    st.sampled_from([0.0, 0.01, 1.0, 3.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_bad_scores_raise_or_say_why_and_never_pass_on_nan(scores, margin):
+    old, new = scores
+    if not np.isfinite(old).all():
+        with pytest.raises(ValueError, match="not finite"):
+            compare(old, new, margin)
+        return
+    found = compare(old, new, margin)
+    assert not math.isnan(found.drop)
+    assert found.reason or found.status is Status.PASS
+    if margin == 0:
+        assert found.status is not Status.PASS
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(0, 40))
+@settings(max_examples=30, deadline=None)
+def test_more_losses_never_turn_a_failure_into_a_pass(seed, b, c):
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(900)
+    groups = (order % 60).tolist()
+    worth = {Status.PASS: 0, Status.INCONCLUSIVE: 1, Status.FAIL: 2}
+    less = compare(*(one[order] for one in binary(900, b, c)), 0.03)
+    more = compare(*(one[order] for one in binary(900, b + 15, c)), 0.03)
+    shared = compare(*(one[order] for one in binary(900, b, c)), 0.03, groups)
+    assert worth[less.status] <= worth[more.status]
+    assert shared.status in (less.status, Status.INCONCLUSIVE)

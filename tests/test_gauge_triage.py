@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from gauge import paired, triage
+from gauge import paired, tango, triage
 from gauge.sequential import FAIL_LEVELS, LOOKS, PASS_LEVELS, Outcome, decide
 from gauge.spending import nominal_levels, obrien_fleming, pocock, repeated_p
 
@@ -92,7 +92,7 @@ def accuracy(b: int, c: int, n: int, **changed: object) -> dict:
         "gate": "accuracy",
         "status": "FAIL",
         "value": (b - c) / n,
-        "low": paired.tango_bound(b, c, n, 0.995, upper=False),
+        "low": tango.tango_bound(b, c, n, 0.995, upper=False),
         "limit": {"max": 0.01, "min": None},
         "candidate": {"n": n},
         "evidence": evidence,

@@ -111,3 +111,55 @@ def test_speed_evidence_of_another_shape_is_left_out(odd):
     names = ("machine", "outliers", "energy", "cache", "trend", "threads", "sigma")
     assert told("Speed", timed(**dict.fromkeys(names, odd)))
     assert told("Speed", timed(processes=odd)) == [] or odd == [1]
+
+
+def accuracy(**evidence: object) -> list[str]:
+    common = {"cell": {}, "id": "m-t-cpu", "class": "A", "batch": None, "status": "PASS"}
+    return told(
+        "Accuracy", Cell("m", "t", "cpu", [{**common, "gate": "accuracy", "evidence": evidence}])
+    )
+
+
+def test_the_smallest_limit_that_the_samples_decide_is_told():
+    assert any("samples decide: 0.47" in line for line in accuracy(smallest_drop=0.0047))
+
+
+def test_the_worst_class_is_told_with_its_interval_or_why_it_has_none():
+    worst = {"label": 8, "drop": 0.25, "n": 40, "low": 0.08, "high": 0.51, "note": None}
+    line = "".join(accuracy(worst_class=worst))
+    assert "worst class: 8, drop 25.00" in line
+    assert "40 samples [8.00, 51.00]" in line
+    few = {**worst, "low": None, "high": None, "note": "too few samples for an interval: 9 of 30"}
+    assert "".join(accuracy(worst_class=few)).endswith("interval: 9 of 30)")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"agrees": True, "difference": 2e-6, "batch": 32, "samples": 16}, "as rounding does"),
+        (
+            {"agrees": False, "difference": 0.2, "changed": 3, "batch": 32, "samples": 16},
+            "ANSWERS DEPEND ON THE BATCH: a sample alone instead of in a batch of 32: "
+            "differs by 2.0e−1, and 3 of 16 score differently",
+        ),
+        ({"agrees": False, "difference": None, "batch": 32, "samples": 16}, "NaN in one"),
+        ({"agrees": None, "note": "takes batches of 1 only"}, "takes batches of 1 only"),
+    ],
+)
+def test_answers_that_depend_on_the_batch_are_told(found, said):
+    assert any(said in line for line in accuracy(batch_invariance=found))
+
+
+def test_subnormal_weights_are_told():
+    found = {"count": 12345, "of": 100_000, "share": 0.12345, "note": None}
+    assert any(
+        "subnormal weights: 12,345 of 100000" in line and "slowly" in line
+        for line in accuracy(subnormal_weights=found)
+    )
+    none = {"count": None, "of": None, "share": None, "note": "its weights cannot be read"}
+    assert any("cannot be read" in line for line in accuracy(subnormal_weights=none))
+
+
+@pytest.mark.parametrize("odd", [3, [], {"count": "x"}, {"drop": "x"}, {"agrees": "x"}])
+def test_evidence_of_another_shape_breaks_nothing(odd):
+    accuracy(worst_class=odd, batch_invariance=odd, subnormal_weights=odd)

@@ -88,6 +88,42 @@ def test_the_plan_tells_limits_that_the_samples_cannot_decide(run, pytester):
     )
 
 
+GROUPED = """
+import zoo
+
+@zoo.register
+class Photos(zoo.Model):
+    name = "photos"
+    evaluation_samples = 1040
+    evaluation_groups = 13
+
+    def build(self): ...
+
+    def split(self, name): ...
+"""
+
+
+def test_the_plan_tells_what_each_evaluation_split_decides(run, pytester):
+    plugin = pytester.path / "photos.py"
+    plugin.write_text(GROUPED)
+    models = ("--model=photos", "--model=digits_mlp")
+    result = run("--plan", f"--plugin={plugin}", *models, "--technique=none")
+    text = "\n".join(result.outlines)
+    assert "digits_mlp: 1000 evaluation samples decide an accuracy limit of 0.30 points" in text
+    assert "where no answer changes, 1.31 where 2% do" in text
+    # Crops of a photo go wrong together: 80 of them weigh as much as 9.
+    assert "photos: 1040 evaluation samples in 13 groups decide an accuracy limit of 2.65" in text
+    assert "photos: 1040 evaluation samples in 13 groups cannot decide accuracy <= 0.01" in text
+    assert "it takes at least 2799 samples in 35 groups" in text
+
+
+def test_a_limit_of_everything_is_no_crash_of_the_plan(run, pytester):
+    policy = pytester.path / "loose.toml"
+    policy.write_text('[[limit]]\ngate = "accuracy"\nmax = 1.0\nreason = "anything"\n')
+    result = run("--plan", "--model=digits_mlp", "--technique=none", "--policy", str(policy))
+    assert result.ret == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
