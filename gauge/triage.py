@@ -9,6 +9,7 @@ a speed FAIL counts after a second one.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,15 +56,17 @@ def speed_p(evidence: Mapping[str, Any], limit: float) -> float:
 
 def _looks(log_ratios: Sequence[float], log_limit: float) -> list[float]:
     """The one-sided t test's p value of each look that was reached."""
-    from scipy.stats import ttest_1samp
+    from scipy.special import stdtr
 
-    reached = [log_ratios[:look] for look in LOOKS if look <= len(log_ratios)]
     found = []
-    for values in reached:
-        if max(values) == min(values):  # no variance to test with
-            found.append(0.0 if values[0] < log_limit else 1.0)
-        else:
-            found.append(float(ttest_1samp(values, log_limit, alternative="less").pvalue))
+    for look in LOOKS:
+        if look > len(log_ratios):
+            break
+        values = log_ratios[:look]
+        distance = statistics.fmean(values) - log_limit
+        error = statistics.stdev(values) / math.sqrt(look)
+        # Without any variance there is nothing to test with; equal ratios speak for themselves.
+        found.append(float(stdtr(look - 1, distance / error)) if error else float(distance >= 0))
     return found
 
 
@@ -77,7 +80,7 @@ def accuracy_p(record: Mapping[str, Any], margin: float) -> float:
         p = float(norm.sf(tango.tango_statistic(b, c, n, margin)))
         exact = tango.at_least(b - c, n, margin) if b + c < paired.FEW else 0.0
         return max(p, exact, SMALLEST)
-    # By the bootstrap: as if the drop were t distributed with the spread that its bound tells.
+    # Groups, other scores: as if the drop were t distributed with the spread that its bound tells.
     df = (evidence.get("groups") or n) - 1
     spread = (record["value"] - record["low"]) / float(t.ppf(paired.FAIL_LEVEL, df))
     if spread <= 0:

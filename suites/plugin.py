@@ -125,7 +125,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             run.select(cell, gate, item.callspec.params["batch"], item.nodeid)  # type: ignore[attr-defined]
     config = session.config.option
     if run.selected and not (config.collectonly or config.plan):
-        run.begin()
+        try:
+            run.begin()
+        except pytest.UsageError as error:
+            if run.worker:
+                session.config.workeroutput["optgauge_usage"] = str(error)  # type: ignore[attr-defined]
+            raise
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -200,9 +205,11 @@ class Recorder:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """A pytest-xdist worker is done: take what it adds to the run's record."""
-        parts = getattr(node, "workeroutput", {}).get("optgauge")
-        if parts:
-            self.run.shards.append(parts)
+        output = getattr(node, "workeroutput", {})
+        if "optgauge_usage" in output:
+            raise pytest.UsageError(output["optgauge_usage"])
+        if "optgauge" in output:
+            self.run.shards.append(output["optgauge"])
 
 
 def pytest_report_teststatus(

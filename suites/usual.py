@@ -35,17 +35,21 @@ class Usual:
 
     def add(self, record: dict[str, Any]) -> None:
         """Take a speed verdict that was decided or came close; others say nothing of the usual."""
-        sigma = record["evidence"].get("sigma")
+        evidence = record["evidence"]
+        sigma = evidence.get("sigma")
+        if evidence.get("steady") is False:
+            return  # a ratio that moves is no usual one
         if record["gate"] != "speed" or record["limit"] is None or record["value"] is None:
             return
         if sigma is not None and record["value"] > 0:
-            key = _key(record["id"], record["batch"])
+            mode = evidence.get("cache", {}).get("mode", "warm")
+            key = _key(record["id"], record["batch"], mode)
             pair = [round(record["value"], 5), round(sigma, 6)]
             self.seen[key] = [*self.seen.get(key, []), pair][-KEPT:]
 
-    def of(self, cell: str, batch: int) -> tuple[float, float] | None:
-        """Median speedup and σ of the last runs, or None."""
-        row = self.seen.get(_key(cell, batch))
+    def of(self, cell: str, batch: int, mode: str = "warm") -> tuple[float, float] | None:
+        """Median speedup and σ of the last runs with caches in that mode, or None."""
+        row = self.seen.get(_key(cell, batch, mode))
         if not row:
             return None
         return median(value for value, _ in row), median(sigma for _, sigma in row)
@@ -54,8 +58,8 @@ class Usual:
         records.replace(self.path, json.dumps(self.seen).encode())
 
 
-def _key(cell: str, batch: int | None) -> str:
-    return f"{cell}-b{batch}"
+def _key(cell: str, batch: int | None, mode: str) -> str:
+    return f"{cell}-b{batch}" + ("" if mode == "warm" else f"-{mode}")
 
 
 def _pairs(row: Any) -> list[list[float]]:
@@ -85,7 +89,7 @@ def near_limits(run: Run) -> list[str]:
 def _near(run: Run, usual: Usual) -> Iterator[str]:
     for cell, batch in _timed(run):
         limit = run.limit(cell, "speed", batch)
-        found = usual.of(cell.id, batch)
+        found = usual.of(cell.id, batch, run.settings.cache_mode)
         if not isinstance(limit, Limit) or limit.near or found is None:
             continue
         value, sigma = found

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from gauge import paired, triage
+from gauge import paired, tango, triage
 from gauge.sequential import FAIL_LEVELS, LOOKS, PASS_LEVELS, Outcome, decide
 from gauge.spending import nominal_levels, obrien_fleming, pocock, repeated_p
 
@@ -60,14 +60,9 @@ def test_a_repeated_p_below_a_thousandth_is_what_the_gate_calls_fail(limit):
 def test_at_the_limit_a_repeated_p_is_as_small_as_it_says():
     """P(p <= a) <= a, but for three standard errors of the simulation."""
     generator = np.random.default_rng(11)
-    values = generator.standard_normal((12_000, LOOKS[-1]))
-    columns = []
-    for look in LOOKS:
-        part = values[:, :look]
-        t = part.mean(axis=1) / (part.std(axis=1, ddof=1) / math.sqrt(look))
-        columns.append(special.stdtr(look - 1, t))
-    repeated = [repeated_p(row, triage.SHARES) for row in np.column_stack(columns)]
-    found = np.minimum(1, triage.INFLATED * np.array(repeated))
+    sequences = 1.2 + generator.standard_normal((6_000, LOOKS[-1]))
+    limit = math.exp(1.2)
+    found = np.array([triage.speed_p({"processes": list(one)}, limit) for one in sequences])
     for level in (0.001, 0.01, 0.05, 0.1, 0.2, 0.5):
         seen = float((found <= level).mean())
         assert seen <= level + 3 * math.sqrt(level / len(found)), (level, seen)
@@ -97,7 +92,7 @@ def accuracy(b: int, c: int, n: int, **changed: object) -> dict:
         "gate": "accuracy",
         "status": "FAIL",
         "value": (b - c) / n,
-        "low": paired.tango_bound(b, c, n, 0.995, upper=False),
+        "low": tango.tango_bound(b, c, n, 0.995, upper=False),
         "limit": {"max": 0.01, "min": None},
         "candidate": {"n": n},
         "evidence": evidence,

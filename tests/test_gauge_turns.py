@@ -26,8 +26,12 @@ log = Path(folder, "log").open("a")
 def tell(what):
     log.write(f"{name} {what}\\n")
     log.flush()
-tell("asks")
-with Turns("cpu", Path(folder)).hold(exclusive=mode == "timing"):
+def waiting(what):
+    if not told:
+        tell("waits")
+    told.append(what)
+told = []
+with Turns("cpu", Path(folder)).hold(exclusive=mode == "timing", waiting=waiting):
     tell("has")
     sys.stdin.read()
     tell("leaves")
@@ -42,16 +46,15 @@ class Host:
         self.running: dict[str, subprocess.Popen] = {}
 
     def start(self, name: str, mode: str) -> None:
-        """A holder that has asked for its turn (and drawn its ticket, if it must wait)."""
+        """A holder that has its turn, or its place in the queue."""
         command = [sys.executable, "-c", HOLDER, str(self.folder), name, mode]
         self.running[name] = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.root)
-        self.until(f"{name} asks")
-        time.sleep(0.2)
+        self.until(f"{name} has", f"{name} waits")
 
-    def until(self, line: str) -> None:
-        deadline = time.monotonic() + 20
-        while line not in self.told():
-            assert time.monotonic() < deadline, f"{line!r} never came: {self.told()}"
+    def until(self, *lines: str) -> None:
+        deadline = time.monotonic() + 60
+        while not set(lines) & set(self.told()):
+            assert time.monotonic() < deadline, f"none of {lines} came: {self.told()}"
             time.sleep(0.01)
 
     def told(self) -> list[str]:

@@ -73,9 +73,12 @@ def test_a_run_waits_for_another_run_s_timing_and_tells(cache, tmp_path):
     assert records.read(tmp_path / "out").run["waited_s"]["timing"] >= 1
 
 
-def test_a_lock_that_cannot_be_used_stops_the_run_before_it_measures(cache, tmp_path):
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_lock_that_cannot_be_used_stops_the_run_before_it_measures(cache, tmp_path, workers):
+    if workers:
+        pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     nowhere = tmp_path / "none"
-    ran = suites(tmp_path / "out", cache, *ONE, environment={VARIABLE: str(nowhere)})
+    ran = suites(tmp_path / "out", cache, *ONE, *workers, environment={VARIABLE: str(nowhere)})
     assert ran.code == pytest.ExitCode.USAGE_ERROR
     assert f"{nowhere}/optgauge-cpu.lock" in ran.output
     assert VARIABLE in ran.output

@@ -26,7 +26,7 @@ class Engine:
         self.seconds = seconds[1]
         ratio = next(self.ratios)
         one = {"log_ratio": ratio, "refused": None, "invalid": None}
-        return {"seconds": 1.0, "batches": {str(batch): one for batch in seconds}}
+        return {"seconds": 1.0, "waited_s": 0.0, "batches": {str(batch): one for batch in seconds}}
 
 
 def timed(ratios, effort="standard", reported=False):

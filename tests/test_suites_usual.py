@@ -44,12 +44,21 @@ def test_the_usual_value_is_the_median_of_the_last_runs(tmp_path):
         record(1.3, None),
         {**record(1.3), "limit": None},
         {**record(1.3), "gate": "size"},
+        {**record(1.3), "evidence": {"sigma": 0.01, "steady": False}},
     ],
 )
 def test_a_verdict_without_a_decided_speed_is_not_the_usual(tmp_path, kept):
     usual = Usual(tmp_path / FILE)
     usual.add(kept)
     assert usual.of(CELL, 1) is None
+
+
+def test_cold_caches_have_a_usual_value_of_their_own(tmp_path):
+    usual = Usual(tmp_path / FILE)
+    usual.add(record(1.3))
+    usual.add({**record(1.1), "evidence": {"sigma": 0.02, "cache": {"mode": "cold"}}})
+    assert usual.of(CELL, 1) == (1.3, 0.01)
+    assert usual.of(CELL, 1, "cold") == (1.1, 0.02)
 
 
 @pytest.mark.parametrize(
