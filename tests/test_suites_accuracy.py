@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-import proof_accuracy
+import proof_accuracy_zoo
 import pytest
 from running import PLUGINS, Ran, suites
 
@@ -25,8 +25,8 @@ def evidence(ran: Ran, technique: str) -> dict:
 
 
 def test_every_injected_drop_gets_the_verdict_that_its_counts_deserve(monkeypatch):
-    monkeypatch.setattr(proof_accuracy, "SHARES_WRONG", (0.0, 0.01, 0.04))
-    found = proof_accuracy.end_to_end(1, 1)
+    monkeypatch.setattr(proof_accuracy_zoo, "SHARES_WRONG", (0.0, 0.01, 0.04))
+    found = proof_accuracy_zoo.end_to_end(1, 1)
     assert found["kept"], found["rows"]
     worse = {row["share"]: row for row in found["rows"]}
     assert (worse[0.0]["status"], worse[0.0]["drop"]) == ("PASS", 0)
