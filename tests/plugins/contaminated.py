@@ -1,4 +1,4 @@
-"""A plug-in that spoils the A/A cells: the copy of FP32 does its work four times."""
+"""A plug-in that spoils the A/A cells: the copy of FP32 does its work sixteen times."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def slowed(arguments: world.World) -> Any:
     if arguments.arguments["artifact"] is not None:
         return call
 
-    def four_times(*args: Any, **kwargs: Any) -> Any:
-        return [call(*args, **kwargs) for _ in range(4)][-1]
+    def again_and_again(*args: Any, **kwargs: Any) -> Any:
+        return [call(*args, **kwargs) for _ in range(16)][-1]
 
-    return four_times
+    return again_and_again
 
 
 world.load_candidate = slowed
