@@ -105,6 +105,7 @@ class _Runner:
         self.start = target.stopwatch()
         self.calls = dict.fromkeys(arms, 1)
         self.last: str | None = None
+        self.answers: dict[str, Any] = {}
 
     def segment(self, arm: str, calls: int | None = None) -> float:
         """Seconds of so many calls in a row; the stopwatch synchronises once, at the end."""
@@ -114,10 +115,13 @@ class _Runner:
             call(*args, **kwargs)
             self.last = arm
         rounds = itertools.repeat(None, calls or self.calls[arm])
+        answer = None
         stop = self.start()
         for _ in rounds:
-            call(*args, **kwargs)
-        return stop()
+            answer = call(*args, **kwargs)
+        taken = stop()
+        self.answers[arm] = answer
+        return taken
 
     def block(self, order: str) -> dict[str, list[float]]:
         """Seconds a call of each segment, by arm; order: ABBA or BAAB."""
@@ -140,6 +144,7 @@ def measure_pair(
     candidate_first: bool = False,
     least_blocks: int = BLOCKS,
     watch: Callable[[], Callable[[], str | None]] | None = None,
+    verify: Callable[[Any], str | None] | None = None,
 ) -> PairTiming:
     """Time two arms in turns (ABBA, BAAB) and give the median log-ratio of the blocks.
 
@@ -150,6 +155,7 @@ def measure_pair(
     candidate_first: the candidate makes the first call and opens the first block.
     watch: called after the warm-up, returns a function that is called at the end and gives the
     reason why the numbers mean nothing, or None (say, that something was compiled meanwhile).
+    verify: called with the candidate's last timed answer; returns such a reason, or None.
     """
     runner = _Runner(target, {"A": (baseline, inputs_baseline), "B": (candidate, inputs_candidate)})
     orders = ("BAAB", "ABBA") if candidate_first else ("ABBA", "BAAB")
@@ -164,7 +170,8 @@ def measure_pair(
         taken, ratios = _blocks(runner, orders, seconds, least_blocks)
         observed, clock = seen()
         meanwhile = watched() if watched else None
-    invalid = clock or invalid or meanwhile or _stopwatch_problem(runner, taken, observed)
+    wrong = verify(runner.answers["B"]) if verify else None
+    invalid = clock or wrong or invalid or meanwhile or _stopwatch_problem(runner, taken, observed)
     trend, left = _trend(ratios)
     return PairTiming(
         log_ratio=statistics.median(ratios) if ratios else 0.0,

@@ -13,16 +13,21 @@ import torch
 
 import optimizers
 import zoo
-from gauge import evidence, fidelity, outputs, recompiles, targets, timing
+from gauge import evidence, fidelity, outputs, recompiles, shortcuts, targets, timing
 from gauge import memory as peak
 from gauge.baseline_checks import BaselineProblem, find_problems
 from gauge.cache import file_digest
+from gauge.opened import Opened
 from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
 from suites import world as shared
 from suites.world import World, load_plugin
 
 CHECKED_BATCH = 4
+LEAST_APART, MOST_APART = 1e-3, 0.5
+"""Bounds on how far a row's answers may be apart between batch sizes."""
+TIMED_TOLERANCE = 1e-3
+"""What a timed answer may differ by: the reload gate is stricter, this asks whether it is one."""
 
 
 def probe(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -141,13 +146,15 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(world.seed)
     before = arguments["before"]
     module = _continued(world, before) if before else world.fp32()
-    optimized, reports = pipeline.apply(stages[len(before) :], module, context, before)
+    with shared.held_out(world.model):
+        optimized, reports = pipeline.apply(stages[len(before) :], module, context, before)
     directory = Path(arguments["directory"])
     # Before saving: what is measured in memory must be what the artifact was before it was saved.
     shared.write_npz(directory / "in_memory.npz", _in_memory(world, optimized))
     (directory / shared.ARTIFACT).mkdir()
     artifact.save(optimized, directory / shared.ARTIFACT)
     return {
+        "weights": arguments["sha256"],
         "stages": reports,
         "claims": pipeline.claims(stages, world.target),
         "batch": optimized.batch,
@@ -197,12 +204,15 @@ def examine(arguments: dict[str, Any]) -> dict[str, Any]:
     Each part that raises is told as that part's error, so that one does not hide the others.
     """
     world = World(arguments)
-    began = time.perf_counter()
-    candidate = shared.load_candidate(world)
-    opened = time.perf_counter() - began
+    files = Opened([Path(arguments["artifact"]), *world.own_folders()])
+    with files:
+        began = time.perf_counter()
+        candidate = shared.load_candidate(world)
+        opened = time.perf_counter() - began
+        start = _part(lambda: _started(world, candidate, opened))
     return {
-        "start": _part(lambda: _started(world, candidate, opened)),
-        "reload": _part(lambda: _reloaded(world, candidate)),
+        "start": start,
+        "reload": _part(lambda: _reloaded(world, candidate, files)),
         "evidence": _part(lambda: _evidence(world, candidate)),
         **_split(_part(lambda: _evaluated(world, candidate))),
     }
@@ -235,10 +245,11 @@ def _split(evaluated: dict[str, Any]) -> dict[str, Any]:
     return evaluated
 
 
-def _reloaded(world: World, candidate: Any) -> dict[str, Any]:
-    """Largest relative difference to the in-memory outputs, by batch size."""
+def _reloaded(world: World, candidate: Any, files: Opened) -> dict[str, Any]:
+    """Largest relative difference to the in-memory outputs, by batch size; what makes it moot."""
     differences: dict[str, float | None] = {}
     errors: dict[str, str] = {}
+    answers: dict[int, dict[str, np.ndarray]] = {}
     with np.load(Path(world.arguments["artifact"]) / "in_memory.npz") as stored:
         for batch in world.arguments["batches"]:
             prefix = f"{batch}/"
@@ -248,12 +259,71 @@ def _reloaded(world: World, candidate: Any) -> dict[str, Any]:
             except Exception as error:  # noqa: BLE001 - a refused batch size is a finding
                 errors[str(batch)] = f"{type(error).__name__}: {error}".splitlines()[0]
                 continue
+            answers[batch] = after
             if before:
                 found = outputs.compare(before, after)
                 differences[str(batch)] = None if found.problem else found.relative
                 if found.problem:
                     errors[str(batch)] = found.problem
-    return {"batches": differences, "errors": errors}
+    size = candidate.batch or CHECKED_BATCH
+    habits = find_problems(candidate, world.target.cast(world.example(size)))
+    return {
+        "batches": differences,
+        "errors": errors,
+        "habits": habits,
+        "foreign": _foreign(world, files),
+        "rows": _rows(world, answers),
+    }
+
+
+def _foreign(world: World, files: Opened) -> dict[str, int]:
+    """Bytes of the files that the artifact needed and does not hold, by path.
+
+    What the baseline's own artifact needs (a model's list of words, say) is no concern of it.
+    """
+    found = files.foreign
+    if not found:
+        return {}
+    own = Opened([Path(world.arguments["weights"]), *world.own_folders()])
+    with own:
+        world.baseline()
+    return {name: size for name, size in found.items() if name not in own.foreign}
+
+
+def _rows(world: World, answers: dict[int, dict[str, np.ndarray]]) -> dict[str, Any]:
+    """How far the same rows' answers are apart between batch sizes, and how far they may be.
+
+    Ranges found while running depend on what shares the batch: the answers may be as far apart as
+    those of the largest size are from FP32's, thrice.
+    """
+    largest = max(answers, default=0)
+    examples = {size: _tensors(world.example(size)) for size in answers}
+    known, found = answers.get(largest, {}), {}
+    for size, after in answers.items():
+        same = all(
+            torch.equal(one, whole[:size])
+            for one, whole in zip(examples[size], examples[largest], strict=True)
+        )
+        by_row = all(len(one) == size for one in after.values() if one.ndim)
+        if size == largest or not (same and by_row):
+            continue
+        told = outputs.compare({path: one[:size] for path, one in known.items()}, after)
+        found[str(size)] = told.relative if told.problem is None else None
+    if not found:
+        return {}
+    base = shared.arrays(
+        shared.on_cpu(
+            shared.apply_to(world.baseline(), world.baseline_target, world.example(largest))
+        )
+    )
+    noise = outputs.compare(base, known)
+    allowed = min(MOST_APART, max(LEAST_APART, 3 * noise.relative))
+    return {"of": largest, "apart": found, "allowed": allowed}
+
+
+def _tensors(batch: zoo.Batch) -> list[torch.Tensor]:
+    args, kwargs = batch
+    return [one for one in (*args, *kwargs.values()) if isinstance(one, torch.Tensor)]
 
 
 def _evidence(world: World, candidate: Any) -> dict[str, Any]:
@@ -272,7 +342,11 @@ def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
     split = world.model.split("evaluation")
     joined = shared.evaluate(candidate, split, world.target, candidate.batch)
     with np.load(world.arguments["baseline_outputs"]) as stored:
-        reference = outputs.fill(joined, {path: torch.from_numpy(stored[path]) for path in stored})
+        kept = {path: torch.from_numpy(stored[path]) for path in stored}
+    problem = outputs.compare(kept, outputs.flatten(joined)).problem
+    if problem and "NaN" not in problem:
+        raise ValueError(f"the answers are not of the baseline's form: {problem}")
+    reference = outputs.fill(joined, kept)
     bad, total = outputs.nonfinite(joined)
     layer = None
     if bad and candidate.module is not None:
@@ -304,12 +378,19 @@ def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
 def speed(arguments: dict[str, Any]) -> dict[str, Any]:
     """Baseline and candidate in turns in this process; one log-ratio a batch size."""
     world = World(arguments)
+    _ = world.target, world.baseline_target  # their own settings come first
+    before = shortcuts.settings()
+    first = arguments["number"] == 0
+    alone: dict[int, float] = {}
     # Which arm is loaded first decides where its weights lie in memory, so it alternates.
     if arguments["number"] % 2:
         candidate, base = shared.load_candidate(world), world.baseline()
     else:
-        base, candidate = world.baseline(), shared.load_candidate(world)
-    measured = {}
+        base = world.baseline()
+        if first:
+            alone = {batch: _alone(world, base, batch) for batch in arguments["batches"][:1]}
+        candidate = shared.load_candidate(world)
+    measured: dict[str, dict[str, Any]] = {}
     for batch in arguments["batches"]:
         if getattr(candidate, "batch", None) not in (None, batch):
             measured[str(batch)] = {"refused": f"the artifact accepts batch {candidate.batch} only"}
@@ -326,8 +407,53 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             least_blocks=arguments["least_blocks"][str(batch)],
             candidate_first=arguments["number"] % 2 == 1,
             watch=recompiles.watch,
+            verify=None if control else _verified(world, candidate, batch),
         ).as_dict()
+        found = measured[str(batch)]
+        found["invalid"] = shortcuts.changed(before, shortcuts.settings()) or found["invalid"]
+        if batch in alone and not found["invalid"]:
+            found["invalid"] = shortcuts.slowed(alone[batch], found["baseline_samples"])
+        if first and not found["invalid"]:
+            found["invalid"] = _shortcut(world, base, candidate, batch, found)
     return {"batches": measured}
+
+
+def _alone(world: World, base: Callable[..., Any], batch: int) -> float:
+    example = world.baseline_target.cast(world.example(batch))
+    return shortcuts.pace(base, example, world.baseline_target)
+
+
+def _verified(world: World, candidate: Any, batch: int) -> Callable[[Any], str | None]:
+    """Compares a timed answer with what the artifact answered before it was saved."""
+    prefix = f"{batch}/"
+    with np.load(Path(world.arguments["artifact"]) / "in_memory.npz") as stored:
+        expected = {k.removeprefix(prefix): stored[k] for k in stored if k.startswith(prefix)}
+
+    def verify(answer: Any) -> str | None:
+        if not expected:
+            return None  # no answer was kept at this size; other gates ask at those that were
+        told = outputs.compare(expected, shared.arrays(shared.on_cpu(answer)))
+        if told.within(max(candidate.tolerance, TIMED_TOLERANCE)):
+            return None
+        what = told.problem or f"{told.relative:.2g} of the largest output"
+        return f"what the timed calls answer is not what the artifact answers: {what}"
+
+    return verify
+
+
+def _shortcut(
+    world: World, base: Any, candidate: Any, batch: int, found: dict[str, Any]
+) -> str | None:
+    """Whether the candidate is fast for a stopwatch only (see gauge.shortcuts)."""
+    usual, others = world.example(batch), world.others(batch)
+    target = world.target if world.arguments["artifact"] else world.baseline_target
+
+    def side(call: Any, place: targets.Target, arm: str) -> shortcuts.Side:
+        given = [place.cast(one) for one in others]
+        return shortcuts.Side(call, place.cast(usual), given, min(found[f"{arm}_samples"]))
+
+    before = side(base, world.baseline_target, "baseline")
+    return shortcuts.unread(before, side(candidate, target, "candidate"), target)
 
 
 def memory(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _by_stage(
 
 
 def _fidelity(run: Run, cell: Cell, batch: None) -> Verdict:
-    measured = _examined(run, cell, "fidelity")
+    measured = {**_examined(run, cell, "fidelity"), "numerics": cell.facts.cls == "A"}
     return judges.judge_fidelity(measured, run.limit(cell, "fidelity", None))
 
 
