@@ -62,8 +62,8 @@ def judge_reload(m: Mapping[str, Any]) -> Verdict:
     reason = (
         _tolerance_fault(tolerance, m.get("tolerance_reason"))
         or _size_fault(batches, errors, batch)
-        or _difference_fault(batches, errors, tolerance)
         or _habit_fault(m)
+        or _difference_fault(batches, errors, tolerance)
         or _rows_fault(m.get("rows") or {})
     )
     declared = tolerance != RELOAD_TOLERANCE
@@ -135,7 +135,7 @@ def _difference_fault(
 def _habit_fault(m: Mapping[str, Any]) -> str | None:
     habits, foreign = m.get("habits") or (), m.get("foreign") or {}
     if habits:
-        return f"the reloaded artifact is {'; '.join(habits)}"
+        return f"the reloaded artifact: {'; '.join(habits)}"
     if foreign:
         name, size = max(foreign.items(), key=lambda one: one[1])
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""

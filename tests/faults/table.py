@@ -74,9 +74,9 @@ FAULTS = [
     Fault("fewer_rows", r"shape|rows"),
     Fault("first_row_only", r"drop of"),
     # Speed
-    Fault("memoised", r"answers are remembered", timed=True),
-    Fault("memoised_by_place", r"answers are remembered", timed=True),
-    Fault("put_off", r"the work is put off", timed=True),
+    Fault("memoised", r"answers are remembered", model="lstm", timed=True),
+    Fault("memoised_by_place", r"answers are remembered", model="lstm", timed=True),
+    Fault("put_off", r"the work is put off", model="lstm", timed=True),
     Fault("in_background", r"what the timed calls answer|put off", timed=True),
     Fault("detects_timing", r"what the timed calls answer", timed=True),
     Fault("slows_baseline", r"the baseline takes .* times as long beside", timed=True),

@@ -89,13 +89,13 @@ class ClassesPermuted(Fault):
 
 @optimizers.register
 class Denormal(Fault):
-    """A layer scaled down to subnormal numbers, of which few bits are left, and up again later."""
+    """A layer scaled down to subnormal numbers, of which a bit is left, and up again later."""
 
     name = "denormal"
 
     def damage(self, module, draw, context):
         first, second, third = planting.layers(module)[:3]
-        power = draw.randint(143, 147)
+        power = draw.randint(148, 149)
         for tensor in (first.weight.data, first.bias.data):
             tensor.mul_(2.0**-100).mul_(2.0 ** (100 - power))
         second.bias.data.mul_(2.0 ** -(power - 90))
