@@ -20,14 +20,9 @@ from gauge.cache import file_digest
 from gauge.opened import Opened
 from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
+from suites import reopened, stopwatch
 from suites import world as shared
 from suites.world import World, load_plugin
-
-CHECKED_BATCH = 4
-LEAST_APART, MOST_APART = 1e-3, 0.5
-"""Bounds on how far a row's answers may be apart between batch sizes."""
-TIMED_TOLERANCE = 1e-3
-"""What a timed answer may differ by: the reload gate is stricter, this asks whether it is one."""
 
 
 def probe(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +94,7 @@ def baseline(arguments: dict[str, Any]) -> dict[str, Any]:
     """Check the FP32 baseline on its device, run the evaluation split, keep its outputs."""
     world = World(arguments)
     module = world.baseline()
-    problems = find_problems(module, world.target.cast(world.model.example(CHECKED_BATCH)))
+    problems = find_problems(module, world.target.cast(world.model.example(shared.CHECKED_BATCH)))
     if problems:
         raise BaselineProblem("; ".join(problems))
     split = world.model.split("evaluation")
@@ -212,7 +207,7 @@ def examine(arguments: dict[str, Any]) -> dict[str, Any]:
         start = _part(lambda: _started(world, candidate, opened))
     return {
         "start": start,
-        "reload": _part(lambda: _reloaded(world, candidate, files)),
+        "reload": _part(lambda: reopened.compare(world, candidate, files)),
         "evidence": _part(lambda: _evidence(world, candidate)),
         **_split(_part(lambda: _evaluated(world, candidate))),
     }
@@ -245,90 +240,11 @@ def _split(evaluated: dict[str, Any]) -> dict[str, Any]:
     return evaluated
 
 
-def _reloaded(world: World, candidate: Any, files: Opened) -> dict[str, Any]:
-    """Largest relative difference to the in-memory outputs, by batch size; what makes it moot."""
-    differences: dict[str, float | None] = {}
-    errors: dict[str, str] = {}
-    answers: dict[int, dict[str, np.ndarray]] = {}
-    with np.load(Path(world.arguments["artifact"]) / "in_memory.npz") as stored:
-        for batch in world.arguments["batches"]:
-            prefix = f"{batch}/"
-            before = {k.removeprefix(prefix): stored[k] for k in stored if k.startswith(prefix)}
-            try:
-                after = shared.arrays(shared.run_example(world, candidate, batch))
-            except Exception as error:  # noqa: BLE001 - a refused batch size is a finding
-                errors[str(batch)] = f"{type(error).__name__}: {error}".splitlines()[0]
-                continue
-            answers[batch] = after
-            if before:
-                found = outputs.compare(before, after)
-                differences[str(batch)] = None if found.problem else found.relative
-                if found.problem:
-                    errors[str(batch)] = found.problem
-    size = max((one for one in answers if one <= CHECKED_BATCH), default=max(answers, default=0))
-    batch = world.target.cast(world.example(size)) if size else None
-    return {
-        "batches": differences,
-        "errors": errors,
-        "habits": find_problems(candidate, batch) if batch else [],
-        "foreign": _foreign(world, files),
-        "rows": _rows(world, answers),
-    }
-
-
-def _foreign(world: World, files: Opened) -> dict[str, int]:
-    """Bytes of the files that the artifact needed and does not hold, by path.
-
-    What the baseline's own artifact needs (a model's list of words, say) is no concern of it.
-    """
-    found = files.foreign
-    if not found:
-        return {}
-    own = Opened([Path(world.arguments["weights"]), *world.own_folders()])
-    with own:
-        world.baseline()
-    return {name: size for name, size in found.items() if name not in own.foreign}
-
-
-def _rows(world: World, answers: dict[int, dict[str, np.ndarray]]) -> dict[str, Any]:
-    """How far the same rows' answers are apart between batch sizes, and how far they may be.
-
-    Ranges found while running depend on what shares the batch: the answers may be as far apart as
-    those of the largest size are from FP32's, thrice.
-    """
-    largest = max(answers, default=0)
-    examples = {size: _tensors(world.example(size)) for size in answers}
-    known, found = answers.get(largest, {}), {}
-    for size, after in answers.items():
-        same = all(
-            torch.equal(one, whole[:size])
-            for one, whole in zip(examples[size], examples[largest], strict=True)
-        )
-        by_row = all(len(one) == size for one in after.values() if one.ndim)
-        if size == largest or not (same and by_row):
-            continue
-        told = outputs.compare({path: one[:size] for path, one in known.items()}, after)
-        found[str(size)] = told.relative if told.problem is None else None
-    if not found:
-        return {}
-    allowed = LEAST_APART
-    if any(apart is None or apart > allowed for apart in found.values()):
-        base = shared.apply_to(world.baseline(), world.baseline_target, world.example(largest))
-        noise = outputs.compare(shared.arrays(shared.on_cpu(base)), known).relative
-        allowed = min(MOST_APART, max(allowed, 3 * noise))
-    return {"of": largest, "apart": found, "allowed": allowed}
-
-
-def _tensors(batch: zoo.Batch) -> list[torch.Tensor]:
-    args, kwargs = batch
-    return [one for one in (*args, *kwargs.values()) if isinstance(one, torch.Tensor)]
-
-
 def _evidence(world: World, candidate: Any) -> dict[str, Any]:
     subject = evidence.Subject(
         candidate=candidate,
         baseline=world.baseline(),
-        batch=world.target.cast(world.example(candidate.batch or CHECKED_BATCH)),
+        batch=world.target.cast(world.example(candidate.batch or shared.CHECKED_BATCH)),
         directory=Path(world.arguments["artifact"]) / shared.ARTIFACT,
         target=world.target,
     )
@@ -348,7 +264,7 @@ def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
     bad, total = outputs.nonfinite(joined)
     layer = None
     if bad and candidate.module is not None:
-        batch = world.target.cast(world.model.example(CHECKED_BATCH))
+        batch = world.target.cast(world.model.example(shared.CHECKED_BATCH))
         layer = outputs.first_nonfinite_layer(candidate.module, batch)
     nonfinite = {"count": bad, "of": total, "layer": layer}
     before = shared.score(world.model, reference, split, reference)
@@ -386,7 +302,7 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
     else:
         base = world.baseline()
         if first:
-            alone = {batch: _alone(world, base, batch) for batch in arguments["batches"][:1]}
+            alone = {one: stopwatch.alone(world, base, one) for one in arguments["batches"][:1]}
         candidate = shared.load_candidate(world)
     measured: dict[str, dict[str, Any]] = {}
     for batch in arguments["batches"]:
@@ -405,53 +321,15 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             least_blocks=arguments["least_blocks"][str(batch)],
             candidate_first=arguments["number"] % 2 == 1,
             watch=recompiles.watch,
-            verify=None if control else _verified(world, candidate, batch),
+            verify=None if control else stopwatch.verified(world, candidate, batch),
         ).as_dict()
         found = measured[str(batch)]
         found["invalid"] = shortcuts.changed(before, shortcuts.settings()) or found["invalid"]
         if batch in alone and not found["invalid"]:
             found["invalid"] = shortcuts.slowed(alone[batch], found["baseline_samples"])
         if first and not found["invalid"]:
-            found["invalid"] = _shortcut(world, base, candidate, batch, found)
+            found["invalid"] = stopwatch.shortcut(world, base, candidate, batch, found)
     return {"batches": measured}
-
-
-def _alone(world: World, base: Callable[..., Any], batch: int) -> float:
-    example = world.baseline_target.cast(world.example(batch))
-    return shortcuts.pace(base, example, world.baseline_target)
-
-
-def _verified(world: World, candidate: Any, batch: int) -> Callable[[Any], str | None]:
-    """Compares a timed answer with what the artifact answered before it was saved."""
-    prefix = f"{batch}/"
-    with np.load(Path(world.arguments["artifact"]) / "in_memory.npz") as stored:
-        expected = {k.removeprefix(prefix): stored[k] for k in stored if k.startswith(prefix)}
-
-    def verify(answer: Any) -> str | None:
-        if not expected:
-            return None  # no answer was kept at this size; other gates ask at those that were
-        told = outputs.compare(expected, shared.arrays(shared.on_cpu(answer)))
-        if told.within(max(candidate.tolerance, TIMED_TOLERANCE)):
-            return None
-        what = told.problem or f"{told.relative:.2g} of the largest output"
-        return f"what the timed calls answer is not what the artifact answers: {what}"
-
-    return verify
-
-
-def _shortcut(
-    world: World, base: Any, candidate: Any, batch: int, found: dict[str, Any]
-) -> str | None:
-    """Whether the candidate is fast for a stopwatch only (see gauge.shortcuts)."""
-    usual, others = world.example(batch), world.others(batch)
-    target = world.target if world.arguments["artifact"] else world.baseline_target
-
-    def side(call: Any, place: targets.Target, arm: str) -> shortcuts.Side:
-        given = [place.cast(one) for one in others]
-        return shortcuts.Side(call, place.cast(usual), given, min(found[f"{arm}_samples"]))
-
-    before = side(base, world.baseline_target, "baseline")
-    return shortcuts.unread(before, side(candidate, target, "candidate"), target)
 
 
 def memory(arguments: dict[str, Any]) -> dict[str, Any]:

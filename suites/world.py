@@ -21,6 +21,7 @@ from gauge import outputs, targets
 from optimizers import artifact
 
 EVALUATION_BATCH = 32
+CHECKED_BATCH = 4
 ARTIFACT = "artifact"
 MOST_OTHERS = 30
 MOST_EXAMPLES = 32
