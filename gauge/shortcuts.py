@@ -7,6 +7,7 @@ does one that slows the baseline down, or changes torch's settings for the whole
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from gauge.targets import Target
 SHARE = 0.5
 """What a call may take longer than a timed one, beyond what the baseline's does, as its share."""
 
-SLOWED = 1.3
+SLOWED = 1.5
 """How much slower than alone the baseline may be beside the candidate."""
 
 _ROUND_S = 0.003
@@ -29,8 +30,13 @@ _LONG_S = 0.1
 _ALONE_S = 0.15
 _WINDOW_S = 0.010
 
+
+def _clocks() -> tuple[Callable[..., float], ...]:
+    return time.perf_counter, time.clock_gettime, time.thread_time
+
+
 # Taken when this module is imported, which is before anything of a technique's is.
-_CLOCKS = (time.perf_counter, time.clock_gettime)
+_CLOCKS = _clocks()
 
 
 @dataclass(frozen=True)
@@ -108,42 +114,72 @@ def _added(side: Side, target: Target, start: int, end: int, *, read: bool) -> f
     return min(taken) - side.seconds
 
 
-def pace(call: Callable[..., Any], batch: Batch, target: Target) -> float:
-    """Seconds a call takes at best when the process holds nothing else yet, after a warm-up."""
+@dataclass(frozen=True)
+class Pace:
+    """A call at its best: seconds of wall and of this thread's CPU, and how often it waits."""
+
+    wall: float
+    cpu: float
+    waits: float
+
+
+def pace(call: Callable[..., Any], batch: Batch, target: Target) -> Pace:
+    """How long the baseline's call takes, over windows of 10 ms, the least of each measure."""
     args, kwargs = batch
-    taken: list[float] = []
+    found: list[tuple[float, float, float]] = []
     with torch.inference_mode():
-        began = time.perf_counter()
-        while len(taken) < _ROUNDS or time.perf_counter() - began < _ALONE_S:
+        ends = time.perf_counter() + _ALONE_S
+        while len(found) < _ROUNDS or time.perf_counter() < ends:
             target.synchronize()
-            start = time.perf_counter()
+            began, worked, waited = time.perf_counter(), time.thread_time(), _waits()
             calls = 0
-            while calls == 0 or time.perf_counter() - start < _WINDOW_S:
+            while calls == 0 or time.perf_counter() - began < _WINDOW_S:
                 call(*args, **kwargs)
                 calls += 1
             target.synchronize()
-            taken.append((time.perf_counter() - start) / calls)
-    return min(taken)
+            taken = (time.perf_counter() - began, time.thread_time() - worked, _waits() - waited)
+            found.append(tuple(one / calls for one in taken))  # type: ignore[arg-type]
+    return Pace(*(min(values) for values in zip(*found, strict=True)))
 
 
-def slowed(alone: float, beside: Sequence[float]) -> str | None:
+def _waits() -> int:
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+def slowed(alone: Pace, again: Callable[[], Pace], target: Target) -> str | None:
     """Why the baseline's times beside the candidate are not its own, or None.
 
-    alone: see `pace`. beside: seconds a call of the baseline's timed segments.
+    alone: its pace before there was a candidate; again: measures it beside the candidate, up to
+    three times while it looks slower. On a CPU the thread's own CPU time tells, and waits that were
+    not there before: a busy machine lengthens wall time, and neither of these.
     """
-    times = min(beside) / alone
-    if not times > SLOWED:
+    told = None
+    for _ in range(_ROUNDS):
+        told = _slower(alone, again(), target)
+        if told is None:
+            return None
+    return told
+
+
+def _slower(alone: Pace, beside: Pace, target: Target) -> str | None:
+    before, after = (alone.cpu, beside.cpu) if target.device == "cpu" else (alone.wall, beside.wall)
+    if beside.waits - alone.waits > SHARE:
+        return (
+            f"the baseline waits {beside.waits:.0f} times in a call beside the candidate, and "
+            f"{alone.waits:.0f} times alone: the candidate slows it down"
+        )
+    if not after > SLOWED * before:
         return None
     return (
-        f"the baseline takes {times:.1f} times as long beside the candidate as it took alone: "
-        "the candidate slows it down"
+        f"the baseline takes {after / max(before, 1e-9):.1f} times as long beside the candidate as "
+        "it took alone: the candidate slows it down"
     )
 
 
 def settings() -> dict[str, Any]:
     """What changes how fast, or what, every module of the process computes, and the clock."""
     return {
-        "clock": "its own" if (time.perf_counter, time.clock_gettime) == _CLOCKS else "replaced",
+        "clock": "its own" if _clocks() == _CLOCKS else "replaced",
         "threads": torch.get_num_threads(),
         "default dtype": str(torch.get_default_dtype()),
         "gradients": torch.is_grad_enabled(),

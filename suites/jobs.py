@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import traceback
 from collections.abc import Callable
@@ -295,14 +296,14 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
     _ = world.target, world.baseline_target  # their own settings come first
     before = shortcuts.settings()
     first = arguments["number"] == 0
-    alone: dict[int, float] = {}
+    alone: dict[int, shortcuts.Pace] = {}
     # Which arm is loaded first decides where its weights lie in memory, so it alternates.
     if arguments["number"] % 2:
         candidate, base = shared.load_candidate(world), world.baseline()
     else:
         base = world.baseline()
         if first:
-            alone = {one: stopwatch.alone(world, base, one) for one in arguments["batches"][:1]}
+            alone = {one: stopwatch.pace(world, base, one) for one in arguments["batches"][:1]}
         candidate = shared.load_candidate(world)
     measured: dict[str, dict[str, Any]] = {}
     for batch in arguments["batches"]:
@@ -326,7 +327,8 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
         found = measured[str(batch)]
         found["invalid"] = shortcuts.changed(before, shortcuts.settings()) or found["invalid"]
         if batch in alone and not found["invalid"]:
-            found["invalid"] = shortcuts.slowed(alone[batch], found["baseline_samples"])
+            again = functools.partial(stopwatch.pace, world, base, batch)
+            found["invalid"] = shortcuts.slowed(alone[batch], again, world.baseline_target)
         if first and not found["invalid"]:
             found["invalid"] = stopwatch.shortcut(world, base, candidate, batch, found)
     return {"batches": measured}

@@ -16,8 +16,8 @@ TIMED_TOLERANCE = 1e-3
 """What a timed answer may differ by: the reload gate is stricter, this asks whether it is one."""
 
 
-def alone(world: World, base: Callable[..., Any], batch: int) -> float:
-    """Seconds a call of the baseline takes before there is a candidate in the process."""
+def pace(world: World, base: Callable[..., Any], batch: int) -> shortcuts.Pace:
+    """How long a call of the baseline takes now."""
     example = world.baseline_target.cast(world.example(batch))
     return shortcuts.pace(base, example, world.baseline_target)
 

@@ -53,9 +53,9 @@ def run(
     for number, group in enumerate(_groups(chosen)):
         ran = _run_group(seed, group, folder, f"{number}-{group[0].model}", times)
         found += [_told(ran, one, seed) for one in group]
-    for name in caches.FAULTS:
-        if names is None or _named(name, names):
-            found.append(caches.plant(name, place(seed, name), folder))
+    seeds = {one: place(seed, one) for one in caches.FAULTS if names is None or _named(one, names)}
+    if seeds:
+        found += caches.plant(seeds, folder)
     order = {name: number for number, name in enumerate(known)}
     return sorted(found, key=lambda one: order[one["fault"]])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -120,13 +122,34 @@ def test_without_other_inputs_nothing_is_asked(clock):
     assert clock.now == 0.0
 
 
-def test_a_baseline_slower_than_alone_is_told(clock):
-    alone = shortcuts.pace(Work(clock), rows(1)[0], targets.get("cpu"))
-    assert alone == pytest.approx(WORK)
-    assert shortcuts.slowed(alone, [1.2 * alone, 9 * alone]) is None
-    told = shortcuts.slowed(alone, [2 * alone, 2.1 * alone])
+CPU = targets.get("cpu")
+
+
+def test_a_baseline_that_works_more_than_alone_is_told_when_it_does_so_thrice(clock, monkeypatch):
+    monkeypatch.setattr(shortcuts.time, "thread_time", clock)
+    paces = [shortcuts.pace(Work(clock, n * WORK), rows(1)[0], CPU) for n in (1, 1.2, 2)]
+    assert [one.cpu / WORK for one in paces] == pytest.approx([1, 1.2, 2])
+    alone, near, slow = paces
+    assert shortcuts.slowed(alone, lambda: near, CPU) is None
+    told = shortcuts.slowed(alone, lambda: slow, CPU)
     assert told is not None
     assert "2.0 times as long beside the candidate" in told
+    seen = iter([slow, slow, near])
+    assert shortcuts.slowed(alone, lambda: next(seen), CPU) is None
+
+
+def test_a_busy_machine_does_not_look_like_a_slowed_baseline():
+    alone, busy = shortcuts.Pace(1.0, 1.0, 0.0), shortcuts.Pace(9.0, 1.1, 0.0)
+    assert shortcuts.slowed(alone, lambda: busy, CPU) is None
+
+
+def test_a_baseline_that_sleeps_beside_the_candidate_is_told():
+    alone = shortcuts.pace(lambda x: x, rows(1)[0], CPU)
+    told = shortcuts.slowed(
+        alone, lambda: shortcuts.pace(lambda x: time.sleep(1e-4), rows(1)[0], CPU), CPU
+    )
+    assert told is not None
+    assert "the baseline waits 1 times in a call beside the candidate, and 0 times alone" in told
 
 
 def test_settings_that_changed_are_named(monkeypatch):

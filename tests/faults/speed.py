@@ -193,9 +193,7 @@ class Sleeping(AtLoad):
 
         def slow(module, *args, **kwargs):
             if type(module) is nn.Sequential and module is not own:
-                end = CLOCK() + seconds
-                while CLOCK() < end:
-                    pass
+                time.sleep(seconds)
             return plain(module, *args, **kwargs)
 
         nn.Module._call_impl = nn.Module.__call__ = slow
@@ -317,13 +315,13 @@ class RealWork(Fault):
 class Growing(planting.Habit):
     def misbehave(self, *args):
         if not hasattr(self, "held"):
-            self.held = torch.ones(self.draw.randint(30, 60) << 18)
+            self.held = torch.ones(self.draw.randint(200, 400) << 18)
         return self.module(*args)
 
 
 @optimizers.register
 class HoldsMemory(Fault):
-    """Holds dozens of megabytes more than FP32."""
+    """Holds hundreds of megabytes more than FP32."""
 
     name = "holds_memory"
     result = Growing

@@ -80,7 +80,7 @@ FAULTS = [
     Fault("in_background", r"what the timed calls answer|put off", timed=True),
     Fault("detects_timing", r"what the timed calls answer", timed=True),
     Fault("slows_baseline", r"the baseline takes .* times as long beside", timed=True),
-    Fault("sleeping_baseline", r"the baseline takes .* times as long beside", timed=True),
+    Fault("sleeping_baseline", r"the baseline waits .* beside the candidate", timed=True),
     Fault("more_threads", r"threads from \d+ to", timed=True),
     Fault("global_hook", r"global module hooks from 0 to 1", timed=True),
     Fault(
@@ -90,8 +90,8 @@ FAULTS = [
     ),
     Fault("slow_clock", r"clock from its own to replaced", timed=True),
     Fault("jumping_clock", r"clock from its own to replaced|the clock jumped", timed=True),
-    Fault("real_work", r"at least 0.1 is asked", model="lstm", timed=True),
-    Fault("holds_memory", r"MB are .* of", model="lstm", timed=True),
+    Fault("real_work", r"at least 0\.1", model="lstm", timed=True),
+    Fault("holds_memory", r"MB are .* of", model="lstm"),
     # Workers
     *(
         Fault("killed", r"the worker was killed by SIG", stage=one, timed=one == "speed")
