@@ -54,7 +54,7 @@ def _gone(cache: Path, mine: Path, draw: random.Random) -> None:
 
 def _moved(cache: Path, mine: Path, draw: random.Random) -> None:
     """Another technique's artifact lies under this key."""
-    other = draw.choice([one for one in sorted(cache.glob("artifacts/*/")) if one != mine])
+    other = _entries(cache)[OTHER]
     shutil.rmtree(mine)
     shutil.copytree(other, mine)
 
@@ -115,11 +115,12 @@ def _described(path: Path) -> dict[str, Any]:
 Plant = Callable[[Path, Path, random.Random], None]
 
 FAULTS: dict[str, tuple[Plant, str]] = {
+    # First: it reads the other entries, while they are whole.
+    "cache_moved": (_moved, "belongs to another key"),
     "cache_edited": (_edited, "differs from its SHA-256"),
     "cache_cut": (_cut, "differs from its SHA-256|not a whole manifest"),
     "cache_strange": (_strange, "not in the manifest"),
     "cache_gone": (_gone, "missing|not a whole manifest|No such file"),
-    "cache_moved": (_moved, "belongs to another key"),
     "cache_stale": (_stale, "stale cache: .* was made from other weights"),
     "cache_baseline": (_baseline, "the baseline is not the one that was prepared"),
     "cache_swapped": (_swapped, "the baseline is not the one that was prepared"),
