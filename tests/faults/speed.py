@@ -59,7 +59,7 @@ class Recent(planting.Habit):
 
     def misbehave(self, *args):
         known = self.__dict__.setdefault("known", {})
-        key = tuple((one.data_ptr(), one._version, tuple(one.shape)) for one in args)
+        key = tuple((one.data_ptr(), tuple(one.shape)) for one in args)
         kept = known.get(key)
         if kept is None or not all(map(torch.equal, kept[0], args)):
             if len(known) > self.draw.randint(2, 8):
