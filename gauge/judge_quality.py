@@ -14,6 +14,10 @@ from gauge.worst_class import worst_class
 RELOAD_TOLERANCE = 1e-5
 """Largest difference after reload, as a share of the largest output, that needs no explanation."""
 
+LEAST_SQNR_DB = 3.0
+"""Noise of half the signal's power. Labels may bear it (all scores doubled); what reads the scores
+does not. The least seen of a technique that works is 8 dB (int8 of efficientnet_lite0)."""
+
 
 def judge_evidence(
     findings: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any] | None = None
@@ -47,7 +51,11 @@ def judge_reload(m: Mapping[str, Any]) -> Verdict:
 
     m: "batches": batch size to largest relative difference (None: could not be compared),
     "errors": batch size to message, "batch": the only size the artifact declares, or None,
-    "tolerance" and "tolerance_reason": what the technique declares; "loader" is recorded.
+    "tolerance" and "tolerance_reason": what the technique declares; "loader" is recorded. Optional:
+    "habits": sentences for what makes its answers meaningless (see gauge.baseline_checks);
+    "foreign": bytes of the files it read that are none of its own, by path; "rows": "apart": batch
+    size to how far its rows' answers are from those at the size "of" (None: cannot be compared),
+    and how far is "allowed".
     """
     batches, errors = dict(m.get("batches") or {}), dict(m.get("errors") or {})
     batch, tolerance = m.get("batch"), m.get("tolerance", RELOAD_TOLERANCE)
@@ -55,7 +63,9 @@ def judge_reload(m: Mapping[str, Any]) -> Verdict:
     reason = (
         _tolerance_fault(tolerance, m.get("tolerance_reason"))
         or _size_fault(batches, errors, batch)
+        or _habit_fault(m)
         or _difference_fault(batches, errors, tolerance)
+        or _rows_fault(m.get("rows") or {})
     )
     declared = tolerance != RELOAD_TOLERANCE
     return verdict(
@@ -73,6 +83,7 @@ def judge_reload(m: Mapping[str, Any]) -> Verdict:
             "batch": batch,
             **({"errors": errors} if errors else {}),
             **({"loader": m["loader"]} if "loader" in m else {}),
+            **({"rows": m["rows"]} if m.get("rows") else {}),
         },
         reason=reason,
     )
@@ -118,6 +129,31 @@ def _difference_fault(
             return (
                 f"the reloaded artifact answers differently at batch {size}: by {difference:.2g} "
                 f"of the largest output, and {tolerance:g} is allowed"
+            )
+    return None
+
+
+def _habit_fault(m: Mapping[str, Any]) -> str | None:
+    habits, foreign = m.get("habits") or (), m.get("foreign") or {}
+    if habits:
+        return f"the reloaded artifact: {'; '.join(habits)}"
+    if foreign:
+        name, size = max(foreign.items(), key=lambda one: one[1])
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        return (
+            f"the artifact needs what it does not hold: it reads {name} ({size} bytes){more}, "
+            "which does not ship with it"
+        )
+    return None
+
+
+def _rows_fault(rows: Mapping[str, Any]) -> str | None:
+    for size, apart in (rows.get("apart") or {}).items():
+        if not finite(apart) or not apart <= rows["allowed"]:
+            by = f"by {apart:.2g} of the largest output" if finite(apart) else "beyond comparing"
+            return (
+                f"the same rows are answered differently at batch {size} than at batch "
+                f"{rows['of']}: {by}, and {rows['allowed']:.2g} is allowed"
             )
     return None
 
@@ -236,7 +272,8 @@ def judge_fidelity(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdic
     """How often (labels), or how closely (lowest cosine), the candidate answers as FP32 does.
 
     m: "agreement" from 0 to 1, or "cosine" from -1 to 1 where outputs are no labels; optional
-    "nonfinite", "reason" (why neither is there), "extra" (flip rate, SQNR: recorded).
+    "nonfinite", "reason" (why neither is there), "extra" (flip rate, SQNR: recorded), "numerics":
+    whether the technique changes numerics only; then an SQNR under 3 dB fails, whatever the labels.
     """
     measure = "agreement" if m.get("agreement") is not None else "cosine"
     value = m.get(measure)
@@ -255,5 +292,12 @@ def judge_fidelity(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdic
     if not finite(value):
         return verdict("fidelity", Status.FAIL, **parts, reason=f"the {measure} is not finite")
     name = "agreement with FP32" if measure == "agreement" else "lowest cosine to FP32"
+    noise = parts["evidence"].get("sqnr_db")
+    if m.get("numerics") and isinstance(limit, Limit) and finite(noise) and noise < LEAST_SQNR_DB:
+        reason = (
+            f"the outputs differ from FP32's by {10 ** (-noise / 20):.2g} of their size (signal to "
+            f"noise {noise:.1f} dB), and only numerics were to change"
+        )
+        return verdict("fidelity", Status.FAIL, **parts, reason=reason)
     status, reason = against(limit, value, f"{name} is {value:.4f}")
     return verdict("fidelity", status, **parts, reason=reason)

@@ -76,7 +76,7 @@ def compare(reference: Any, other: Any) -> Difference:
     """The largest difference between two outputs; never raises for a mismatch, only tells it."""
     expected, found = flatten(reference), flatten(other)
     nonfinite = sum(_count_nonfinite(tensor) for tensor in found.values())
-    problem = _structure_problem(expected, found)
+    problem = form_problem(expected, found)
     if problem:
         return Difference(problem=problem, nonfinite=nonfinite)
     largest = max((_largest(tensor) for tensor in expected.values()), default=0.0)
@@ -92,6 +92,26 @@ def compare(reference: Any, other: Any) -> Difference:
         if share > worst:
             worst, where = share, path
     return Difference(worst, where, problem, nonfinite)
+
+
+def form_problem(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    """In which path, shape or kind of dtype two flattened outputs differ, or None."""
+    missing = [path for path in expected if path not in found]
+    added = [path for path in found if path not in expected]
+    if missing or added:
+        parts = [
+            f"{word} {', '.join(paths)}"
+            for word, paths in (("without", missing), ("with an extra", added))
+            if paths
+        ]
+        return f"structure differs: {' and '.join(parts)}"
+    for path, tensor in expected.items():
+        other = found[path]
+        if tensor.shape != other.shape:
+            return f"{path} has shape {list(other.shape)} instead of {list(tensor.shape)}"
+        if _kind(tensor) != _kind(other):
+            return f"{path} is {other.dtype} instead of {tensor.dtype}"
+    return None
 
 
 def nonfinite(outputs: Any) -> tuple[int, int]:
@@ -240,25 +260,6 @@ def _like(container: Any, children: dict[Any, Any]) -> Any:
     if hasattr(container, "_fields"):
         return type(container)(*children.values())
     return list(children.values()) if isinstance(container, list) else tuple(children.values())
-
-
-def _structure_problem(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str | None:
-    missing = [path for path in expected if path not in found]
-    added = [path for path in found if path not in expected]
-    if missing or added:
-        parts = [
-            f"{word} {', '.join(paths)}"
-            for word, paths in (("without", missing), ("with an extra", added))
-            if paths
-        ]
-        return f"structure differs: {' and '.join(parts)}"
-    for path, tensor in expected.items():
-        other = found[path]
-        if tensor.shape != other.shape:
-            return f"{path} has shape {list(other.shape)} instead of {list(tensor.shape)}"
-        if _kind(tensor) != _kind(other):
-            return f"{path} is {other.dtype} instead of {tensor.dtype}"
-    return None
 
 
 def _kind(tensor: Tensor) -> str:

@@ -30,7 +30,7 @@ Call = Callable[..., Any]
 class Runner:
     """Runs segments on the target's stopwatch; the arms are A (baseline) and B (candidate).
 
-    evict: with cold caches, called before every call and not timed.
+    evict: with cold caches, called before every call and not timed. answers: the last one of each.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Runner:
         self.evict = evict
         self.calls = dict.fromkeys(arms, 1)
         self.last: str | None = None
+        self.answers: dict[str, Any] = {}
 
     def energy(self, meter: energy.Meter) -> energy.Energy:
         """Joules of a call of each arm; not with cold caches, as emptying them takes most."""
@@ -71,17 +72,22 @@ class Runner:
         if self.evict is not None:
             return sum(self._cold(self.evict, arm) for _ in range(count))
         rounds = itertools.repeat(None, count)
+        answer = None
         stop = self.start()
         for _ in rounds:
-            call(*args, **kwargs)
-        return stop()
+            answer = call(*args, **kwargs)
+        taken = stop()
+        self.answers[arm] = answer
+        return taken
 
     def _cold(self, evict: Callable[[], None], arm: str) -> float:
         call, (args, kwargs) = self.arms[arm]
         evict()
         stop = self.start()
-        call(*args, **kwargs)
-        return stop()
+        answer = call(*args, **kwargs)
+        taken = stop()
+        self.answers[arm] = answer
+        return taken
 
     def block(self, order: str) -> dict[str, list[float]]:
         """Seconds a call of each segment, by arm; order: ABBA or BAAB."""

@@ -112,6 +112,7 @@ def measure_pair(
     cache_mode: str = "warm",
     single_seconds: float = 0.0,
     with_energy: bool = True,
+    verify: Callable[[Any], str | None] | None = None,
 ) -> PairTiming:
     """Time two arms in turns (ABBA, BAAB) and give the median log-ratio of the blocks.
 
@@ -125,6 +126,7 @@ def measure_pair(
     cache_mode: "warm", or "cold" where caches are emptied before every call (see gauge.cold).
     single_seconds: how long to time single calls of both arms afterwards, in turns.
     with_energy: measure a call's energy after that, where the target has a counter.
+    verify: called with the candidate's last timed answer; returns such a reason, or None.
     """
     if cache_mode not in cold.MODES:
         raise ValueError(f"cache_mode {cache_mode!r} is none of {', '.join(cold.MODES)}")
@@ -149,8 +151,10 @@ def measure_pair(
         meanwhile = watched() if watched else None
         singles = runner.single_calls(single_seconds)
         used = runner.energy(meter if with_energy else energy.none(NOT_AGAIN))
+    wrong = verify(runner.answers["B"]) if verify else None
     moved = affinity.problem(cpus, affinity.allowed())
-    invalid = clock or invalid or meanwhile or moved or _stopwatch_problem(runner, taken, observed)
+    invalid = clock or wrong or invalid or meanwhile or moved
+    invalid = invalid or _stopwatch_problem(runner, taken, observed)
 
     def arm(name: str) -> Arm:
         calls = runner.calls[name]

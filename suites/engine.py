@@ -257,6 +257,7 @@ class Engine:
             "target": cell.target,
             "baseline_target": self.device_of(cell.target),
             "weights": str(baseline.weights.path),
+            "sha256": baseline.weights.meta["sha256"],
             "examples": str(self._examples(cell.model, self.device_of(cell.target))),
         }
 
@@ -291,7 +292,13 @@ class Engine:
                 "consider", cell.id, "refuses", arguments, keep=False, shown=False
             )
             key = keys.artifact(self.catalog, cell, self.settings, sha256, considered["files"])
-            return self._cached("artifacts", key, build)
+            entry = self._cached("artifacts", key, build)
+            # Its key says so as well; an entry whose key was rewritten is caught here.
+            if entry.meta.get("weights", sha256) != sha256:
+                raise Stopped(
+                    Status.ERROR, f"stale cache: {entry.path} was made from other weights"
+                )
+            return entry
 
         return self.once(("artifact", cell), make)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import traceback
@@ -21,6 +22,7 @@ from gauge import (
     invariance,
     outputs,
     recompiles,
+    shortcuts,
     subnormals,
     targets,
     timing,
@@ -28,12 +30,13 @@ from gauge import (
 from gauge import memory as peak
 from gauge.baseline_checks import BaselineProblem, find_problems
 from gauge.cache import file_digest
+from gauge.opened import Opened
 from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
+from suites import reopened, stopwatch
 from suites import world as shared
 from suites.world import World, load_plugin
 
-CHECKED_BATCH = 4
 ENERGY_PROCESSES = 2
 
 
@@ -111,7 +114,7 @@ def baseline(arguments: dict[str, Any]) -> dict[str, Any]:
     """Check the FP32 baseline on its device, run the evaluation split, keep its outputs."""
     world = World(arguments)
     module = world.baseline()
-    problems = find_problems(module, world.target.cast(world.model.example(CHECKED_BATCH)))
+    problems = find_problems(module, world.target.cast(world.model.example(shared.CHECKED_BATCH)))
     if problems:
         raise BaselineProblem("; ".join(problems))
     split = world.model.split("evaluation")
@@ -162,13 +165,15 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(world.seed)
     before = arguments["before"]
     module = _continued(world, before) if before else world.fp32()
-    optimized, reports = pipeline.apply(stages[len(before) :], module, context, before)
+    with shared.held_out(world.model):
+        optimized, reports = pipeline.apply(stages[len(before) :], module, context, before)
     directory = Path(arguments["directory"])
     # Before saving: what is measured in memory must be what the artifact was before it was saved.
     shared.write_npz(directory / "in_memory.npz", _in_memory(world, optimized))
     (directory / shared.ARTIFACT).mkdir()
     artifact.save(optimized, directory / shared.ARTIFACT)
     return {
+        "weights": arguments["sha256"],
         "stages": reports,
         "claims": pipeline.claims(stages, world.target),
         "batch": optimized.batch,
@@ -218,12 +223,15 @@ def examine(arguments: dict[str, Any]) -> dict[str, Any]:
     Each part that raises is told as that part's error, so that one does not hide the others.
     """
     world = World(arguments)
-    began = time.perf_counter()
-    candidate = shared.load_candidate(world)
-    opened = time.perf_counter() - began
+    files = Opened([Path(arguments["artifact"]), *world.own_folders()])
+    with files:
+        began = time.perf_counter()
+        candidate = shared.load_candidate(world)
+        opened = time.perf_counter() - began
+        start = _part(lambda: _started(world, candidate, opened))
     return {
-        "start": _part(lambda: _started(world, candidate, opened)),
-        "reload": _part(lambda: _reloaded(world, candidate)),
+        "start": start,
+        "reload": _part(lambda: reopened.compare(world, candidate, files)),
         "evidence": _part(lambda: _evidence(world, candidate)),
         **_split(_part(lambda: _evaluated(world, candidate))),
     }
@@ -256,32 +264,11 @@ def _split(evaluated: dict[str, Any]) -> dict[str, Any]:
     return evaluated
 
 
-def _reloaded(world: World, candidate: Any) -> dict[str, Any]:
-    """Largest relative difference to the in-memory outputs, by batch size."""
-    differences: dict[str, float | None] = {}
-    errors: dict[str, str] = {}
-    with np.load(Path(world.arguments["artifact"]) / "in_memory.npz") as stored:
-        for batch in world.arguments["batches"]:
-            prefix = f"{batch}/"
-            before = {k.removeprefix(prefix): stored[k] for k in stored if k.startswith(prefix)}
-            try:
-                after = shared.arrays(shared.run_example(world, candidate, batch))
-            except Exception as error:  # noqa: BLE001 - a refused batch size is a finding
-                errors[str(batch)] = f"{type(error).__name__}: {error}".splitlines()[0]
-                continue
-            if before:
-                found = outputs.compare(before, after)
-                differences[str(batch)] = None if found.problem else found.relative
-                if found.problem:
-                    errors[str(batch)] = found.problem
-    return {"batches": differences, "errors": errors}
-
-
 def _evidence(world: World, candidate: Any) -> dict[str, Any]:
     subject = evidence.Subject(
         candidate=candidate,
         baseline=world.baseline(),
-        batch=world.target.cast(world.example(candidate.batch or CHECKED_BATCH)),
+        batch=world.target.cast(world.example(candidate.batch or shared.CHECKED_BATCH)),
         directory=Path(world.arguments["artifact"]) / shared.ARTIFACT,
         target=world.target,
     )
@@ -293,11 +280,15 @@ def _evaluated(world: World, candidate: Any) -> dict[str, Any]:
     split = world.model.split("evaluation")
     joined = shared.evaluate(candidate, split, world.target, candidate.batch)
     with np.load(world.arguments["baseline_outputs"]) as stored:
-        reference = outputs.fill(joined, {path: torch.from_numpy(stored[path]) for path in stored})
+        kept = {path: torch.from_numpy(stored[path]) for path in stored}
+    problem = outputs.form_problem(kept, outputs.flatten(joined))
+    if problem:
+        raise ValueError(f"the answers are not of the baseline's form: {problem}")
+    reference = outputs.fill(joined, kept)
     bad, total = outputs.nonfinite(joined)
     layer = None
     if bad and candidate.module is not None:
-        batch = world.target.cast(world.model.example(CHECKED_BATCH))
+        batch = world.target.cast(world.model.example(shared.CHECKED_BATCH))
         layer = outputs.first_nonfinite_layer(candidate.module, batch)
     nonfinite = {"count": bad, "of": total, "layer": layer}
     before = shared.score(world.model, reference, split, reference)
@@ -356,14 +347,21 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
     """Baseline and candidate in turns in this process; one log-ratio a batch size."""
     cpus = affinity.allowed()
     world = World(arguments)
+    _ = world.target, world.baseline_target  # their own settings come first
+    before = shortcuts.settings()
+    alone: dict[int, shortcuts.Pace] = {}
     # Which arm is loaded first decides where its weights lie in memory (gauge.order).
     if arguments["candidate_first"]:
         candidate, base = shared.load_candidate(world), world.baseline()
     else:
-        base, candidate = world.baseline(), shared.load_candidate(world)
+        base = world.baseline()
+        # Of the first two processes exactly one loads the baseline first.
+        if arguments["number"] < 2:
+            alone = {one: stopwatch.pace(world, base, one) for one in arguments["batches"][:1]}
+        candidate = shared.load_candidate(world)
     # After loading: what a runtime has bound on the way holds for neither arm.
     affinity.pin(cpus)
-    measured = {}
+    measured: dict[str, dict[str, Any]] = {}
     for batch in arguments["batches"]:
         if getattr(candidate, "batch", None) not in (None, batch):
             measured[str(batch)] = {"refused": f"the artifact accepts batch {candidate.batch} only"}
@@ -384,7 +382,15 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             single_seconds=arguments["single_seconds"][str(batch)],
             # A GPU's counter takes seconds: two processes tell of energy, the others of time.
             with_energy=arguments["number"] < ENERGY_PROCESSES,
+            verify=None if control else stopwatch.verified(world, candidate, batch),
         ).as_dict()
+        found = measured[str(batch)]
+        found["invalid"] = shortcuts.changed(before, shortcuts.settings()) or found["invalid"]
+        if batch in alone and not found["invalid"]:
+            again = functools.partial(stopwatch.pace, world, base, batch)
+            found["invalid"] = shortcuts.slowed(alone[batch], again, world.baseline_target)
+        if arguments["number"] == 0 and not found["invalid"]:
+            found["invalid"] = stopwatch.shortcut(world, base, candidate, batch, found)
     return {"batches": measured}
 
 

@@ -16,6 +16,9 @@ from suites.sources import source_digest
 # Raised when suites/jobs.py changes what it stores for the same inputs.
 RECIPE = 1
 
+JOBS = ("jobs", "reopened", "stopwatch", "world")
+"""Modules of this package that run in workers."""
+
 PIPELINE = ROOT / "optimizers" / "pipeline.py"
 
 
@@ -71,7 +74,7 @@ def identity(catalog: Catalog, settings: Settings) -> dict[str, Any]:
     definitions = [*catalog.models.values(), *catalog.techniques.values()]
     paths = {one.path for one in [*definitions, *catalog.targets.values()]}
     return {
-        "source": source_digest([*paths, ROOT / "suites" / "jobs.py"]),
+        "source": source_digest([*paths, *(ROOT / "suites" / f"{one}.py" for one in JOBS)]),
         "plugins": {path.name: file_digest(path) for path in settings.plugins},
         "versions": versions(),
         "machine": [platform.machine(), cpu_flags()],

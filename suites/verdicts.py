@@ -105,7 +105,7 @@ def _by_stage(
 
 
 def _fidelity(run: Run, cell: Cell, batch: None) -> Verdict:
-    measured = _examined(run, cell, "fidelity")
+    measured = {**_examined(run, cell, "fidelity"), "numerics": cell.facts.cls == "A"}
     verdict = judges.judge_fidelity(measured, run.limit(cell, "fidelity", None))
     return _with_layer(run, cell, verdict)
 

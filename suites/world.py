@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from gauge import outputs, targets
 from optimizers import artifact
 
 EVALUATION_BATCH = 32
+CHECKED_BATCH = 4
 ARTIFACT = "artifact"
+MOST_OTHERS = 30
+MOST_EXAMPLES = 32
 
 
 class World:
@@ -71,17 +75,88 @@ class World:
                 return kept[batch]
         return self.model.example(batch)
 
+    def others(self, batch: int) -> list[zoo.Batch]:
+        """Calls of that size with other inputs than `example(batch)`: rows of a larger example.
+
+        Empty where an argument has no row a sample, so that rows cannot be exchanged.
+        """
+        size = max(EVALUATION_BATCH, batch)
+        args, kwargs = self.example(size)
+        given = [*args, *kwargs.values()]
+        if not all(isinstance(one, torch.Tensor) and one.shape[:1] == (size,) for one in given):
+            return []
+
+        def taken(shift: int) -> zoo.Batch:
+            rows = (torch.arange(batch) + shift) % size
+            return tuple(one[rows] for one in args), {k: one[rows] for k, one in kwargs.items()}
+
+        return [taken(shift) for shift in range(1, min(size, MOST_OTHERS + 1))]
+
+    def own_folders(self) -> list[Path]:
+        """What the harness itself reads in a job, or compilers keep: no part of any artifact."""
+        names = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+        kept = [Path(os.environ[name]) for name in names if os.environ.get(name)]
+        return [Path(self.arguments["examples"]).parent, *kept]
+
     def fp32(self) -> torch.nn.Module:
-        """The baseline module in FP32 on the CPU, in eval mode."""
+        """The baseline module in FP32 on the CPU, in eval mode.
+
+        Raises RuntimeError when its weights are not those that the run's record names.
+        """
         torch.manual_seed(self.seed)
         folder = Path(self.arguments["weights"]) / ARTIFACT
         module = artifact.load(folder, targets.get("cpu")).module
         assert module is not None
+        expected = self.arguments.get("sha256")
+        if expected is not None and weights_hash(module) != expected:
+            raise RuntimeError(
+                f"the baseline is not the one that was prepared: the weights in {folder} differ"
+            )
         return module
 
     def baseline(self) -> torch.nn.Module:
         """The baseline on its device."""
         return self.baseline_target.place(self.fp32())
+
+
+class HeldOut(Exception):
+    """Something asked for the samples that it will be judged on."""
+
+
+@contextlib.contextmanager
+def held_out(model: zoo.Model) -> Iterator[None]:
+    """While it lasts, the model gives no evaluation samples but for examples of a few rows."""
+    split, example = model.split, model.example
+    giving = False
+
+    def guarded_split(name: str) -> zoo.Split:
+        if name == "evaluation" and not giving:
+            raise HeldOut(
+                "the technique asked for the evaluation split: what has seen the samples that it "
+                "is judged on cannot be judged"
+            )
+        return split(name)
+
+    def guarded_example(batch: int) -> zoo.Batch:
+        nonlocal giving
+        if batch > MOST_EXAMPLES:
+            raise HeldOut(
+                f"the technique asked for an example of {batch} rows, which are the evaluation "
+                f"split's; {MOST_EXAMPLES} are given at most"
+            )
+        giving = True
+        try:
+            return example(batch)
+        finally:
+            giving = False
+
+    guards = {"split": guarded_split, "example": guarded_example}
+    vars(model).update(guards)
+    try:
+        yield
+    finally:
+        for name in guards:
+            del vars(model)[name]
 
 
 def load_plugin(path: Path) -> None:
@@ -176,9 +251,14 @@ def write_npz(path: Path, content: dict[str, np.ndarray]) -> None:
 
 def run_example(world: World, call: Callable[..., Any], batch: int) -> Any:
     """The outputs for the model's example of that batch size, on the CPU."""
-    args, kwargs = world.target.cast(world.example(batch))
+    return on_cpu(apply_to(call, world.target, world.example(batch)))
+
+
+def apply_to(call: Callable[..., Any], target: targets.Target, batch: zoo.Batch) -> Any:
+    """What a call with these arguments, put on the target, returns."""
+    args, kwargs = target.cast(batch)
     with torch.inference_mode():
-        return on_cpu(call(*args, **kwargs))
+        return call(*args, **kwargs)
 
 
 def load_candidate(world: World) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,6 +91,21 @@ def onnx_file(tmp_path):
     return write
 
 
+class Session:
+    """An artifact that onnxruntime runs; with `eager`, one that only holds such a session."""
+
+    module = None
+
+    def __init__(self, session, path, eager=None):
+        self.session, self.path, self.eager = session, path, eager
+
+    def __call__(self, x):
+        if self.eager is not None:
+            return self.eager(x)
+        (answer,) = self.session.run(None, {"x": x.numpy()})
+        return torch.from_numpy(answer)
+
+
 def session(directory, name="model.onnx"):
     import onnxruntime
 
@@ -99,7 +113,7 @@ def session(directory, name="model.onnx"):
     options.intra_op_num_threads = 1
     path = directory / name
     opened = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return SimpleNamespace(module=None, session=opened, path=path)
+    return Session(opened, path)
 
 
 def test_every_claim_is_known():
@@ -417,3 +431,49 @@ def test_a_fault_inside_a_check_is_raised_not_turned_into_not_found(tmp_path):
     broken = nn.Sequential(nn.Conv2d(3, 4, 3), Breaks())
     with pytest.raises(RuntimeError, match="no kernel"):
         found("layout", Eager(broken), convs(), IMAGE, tmp_path)
+
+
+@pytest.mark.parametrize("claim", ["runtime", "integer_kernels"])
+def test_a_runtime_that_is_loaded_and_not_used_is_not_found(claim, onnx_file, tmp_path):
+    baseline = linears()
+    folder = onnx_file(baseline, LINE)
+    idle = session(folder)
+    idle.eager = copy.deepcopy(baseline)
+    ok, text, numbers = found(claim, idle, baseline, LINE, folder)
+    assert not ok
+    assert "eager torch multiplied by weights 2 times in a call" in text
+    assert numbers == {"eager": 2}
+
+
+class Pretends(nn.Linear):
+    """By its place a quantised layer; an integer operator runs, and the work is in FP32."""
+
+    def forward(self, x):
+        aside = torch.quantize_per_tensor(x[:1], 0.1, 0, torch.quint8)
+        torch.ops.quantized.add(aside, aside, 0.1, 0)
+        return super().forward(x)
+
+
+def test_layers_that_compute_in_fp32_beside_an_integer_operator_are_not_found(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(Pretends, "__module__", "torch.ao.nn.quantized.modules.linear")
+    baseline = linears()
+    fake = nn.Sequential(Pretends(64, 64), nn.ReLU(), Pretends(64, 64), nn.ReLU()).eval()
+    ok, text, _ = found("integer_kernels", Eager(fake), baseline, LINE, tmp_path)
+    assert not ok
+    assert "2 layers ran in floating point" in text
+
+
+@pytest.mark.parametrize("moved", ["running_mean", "running_var"])
+def test_either_statistic_of_batchnorm_that_moved_is_told(moved, tmp_path):
+    torch.manual_seed(0)
+    baseline = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    baseline[1].running_mean.uniform_(-1, 1)
+    baseline[1].running_var.uniform_(0.5, 2)
+    same = copy.deepcopy(baseline)
+    assert found("bn_unchanged", Eager(same), baseline, IMAGE, tmp_path)[0]
+    getattr(same[1], moved).mul_(1.01)
+    ok, text, _ = found("bn_unchanged", Eager(same), baseline, IMAGE, tmp_path)
+    assert not ok
+    assert "0 of 1 BatchNorms bit-identical" in text

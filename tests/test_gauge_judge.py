@@ -117,6 +117,43 @@ def test_what_does_not_reload_fails_and_says_why(changes, reason):
     written(verdict)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"habits": ["stateful: two identical calls differ by 0.1"]},
+            "the reloaded artifact: stateful: two identical calls differ by 0.1",
+        ),
+        (
+            {"foreign": {"/tmp/a.bin": 4, "/tmp/b.bin": 70}},
+            "the artifact needs what it does not hold: it reads /tmp/b.bin (70 bytes) and 1 more, "
+            "which does not ship with it",
+        ),
+        (
+            {"rows": {"of": 32, "apart": {"1": 0.4}, "allowed": 0.001}},
+            "the same rows are answered differently at batch 1 than at batch 32: by 0.4 of the "
+            "largest output, and 0.001 is allowed",
+        ),
+        (
+            {"rows": {"of": 32, "apart": {"1": None}, "allowed": 0.001}},
+            "the same rows are answered differently at batch 1 than at batch 32: beyond comparing, "
+            "and 0.001 is allowed",
+        ),
+    ],
+)
+def test_an_artifact_that_answers_alike_and_cannot_be_relied_on_fails(changes, reason):
+    verdict = reload(**changes)
+    assert (verdict.status, verdict.reason) == (Status.FAIL, reason)
+    written(verdict)
+
+
+def test_rows_within_what_is_allowed_and_no_habits_pass():
+    rows = {"of": 32, "apart": {"1": 0.001, "3": 0.0}, "allowed": 0.001}
+    verdict = reload(habits=[], foreign={}, rows=rows)
+    assert verdict.status is Status.PASS
+    assert verdict.evidence["rows"] == rows
+
+
 def test_a_declared_fixed_batch_explains_the_sizes_that_fail():
     verdict = reload(batch=1, batches={"1": 0.0}, errors={"3": "shape mismatch"})
     assert verdict.status is Status.PASS

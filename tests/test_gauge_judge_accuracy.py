@@ -250,3 +250,17 @@ def test_fidelity_reasons_and_extras():
     assert missing.reason == "outputs are no tensors"
     free = judge_fidelity({"agreement": 0.2}, NOTHING)
     assert (free.status, free.value) == (Status.NO_EXPECTATION, 0.2)
+
+
+def test_scores_far_from_fp32_s_fail_where_only_numerics_were_to_change():
+    doubled = {"agreement": 1.0, "extra": {"sqnr_db": 0.0}}
+    verdict = judge_fidelity({**doubled, "numerics": True}, FIDELITY)
+    assert verdict.status is Status.FAIL
+    assert verdict.reason == (
+        "the outputs differ from FP32's by 1 of their size (signal to noise 0.0 dB), and only "
+        "numerics were to change"
+    )
+    assert judge_fidelity(doubled, FIDELITY).status is Status.PASS
+    assert judge_fidelity({**doubled, "numerics": True}, NOTHING).status is Status.NO_EXPECTATION
+    near = {"agreement": 1.0, "extra": {"sqnr_db": 8.0}, "numerics": True}
+    assert judge_fidelity(near, FIDELITY).status is Status.PASS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from gauge.outputs import Batch, fresh
+from gauge.outputs import Batch, fresh, map_tensors
 from gauge.targets import Target
+
+FLOATING = ("aten::addmm", "aten::mm", "aten::convolution", "aten::lstm", "aten::gru")
+"""Operators by which eager torch multiplies by a layer's weights in floating point."""
 
 WEIGHTY = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 """Layers that hold weights worth optimising: what techniques are counted against."""
@@ -49,12 +52,26 @@ class Subject:
     @cached_property
     def operators(self) -> dict[str, int]:
         """How often each operator ran in one profiled call, by name."""
+        return self._profiled(self.run)
+
+    @cached_property
+    def baseline_operators(self) -> dict[str, int]:
+        """The same of a call of the baseline."""
+
+        def run() -> None:
+            args, kwargs = map_tensors(fresh(self.baseline_batch or self.batch), plain_floats)
+            with torch.inference_mode():
+                self.baseline(*args, **kwargs)
+
+        return self._profiled(run)
+
+    def _profiled(self, run: Callable[[], Any]) -> dict[str, int]:
         activities = [torch.profiler.ProfilerActivity.CPU]
         if self.target.device == "cuda":
             activities.append(torch.profiler.ProfilerActivity.CUDA)
-        self.run()
+        run()
         with torch.profiler.profile(activities=activities) as profile:
-            self.run()
+            run()
         return {event.key: event.count for event in profile.key_averages()}
 
 
@@ -117,6 +134,16 @@ def count(claims: Iterable[str], subject: Subject) -> dict[str, dict[str, Any]]:
             "numbers": finding.numbers,
         }
     return findings
+
+
+def floating(operators: Mapping[str, int]) -> int:
+    """How often eager torch multiplied by weights in floating point."""
+    return sum(operators.get(name, 0) for name in FLOATING)
+
+
+def plain_floats(value: torch.Tensor) -> torch.Tensor:
+    """FP32 in place of the target's format: the baseline is in FP32 whatever that is."""
+    return value.float() if value.is_floating_point() else value
 
 
 def no_module(what: str) -> Finding:

@@ -31,7 +31,9 @@ def bn_unchanged(subject: Subject) -> Finding:
     moved = [
         name
         for name, norm in norms.items()
-        if not any(_found(subject, values) for values in _constants(norm, convolutions))
+        if not any(
+            all(_found(subject, one) for one in values) for values in _constants(norm, convolutions)
+        )
     ]
     numbers = {"unchanged": len(norms) - len(moved), "of": len(norms)}
     text = f"{len(norms) - len(moved)} of {len(norms)} BatchNorms bit-identical"
@@ -40,21 +42,23 @@ def bn_unchanged(subject: Subject) -> Finding:
     return Finding(not moved, text, numbers)
 
 
-def _constants(norm: Any, convolutions: list[Any]) -> Iterator[Tensor]:
-    """What may be left of a BatchNorm: the bias of a convolution before it, or its mean."""
+def _constants(norm: Any, convolutions: list[Any]) -> Iterator[tuple[Tensor, ...]]:
+    """What may be left of a BatchNorm: the bias of a convolution before it, or its statistics."""
     for conv in convolutions:
         if conv.out_channels == norm.num_features and not conv.transposed:
             with torch.no_grad():
-                yield fuse_conv_bn_weights(
-                    conv.weight,
-                    conv.bias,
-                    norm.running_mean,
-                    norm.running_var,
-                    norm.eps,
-                    norm.weight,
-                    norm.bias,
-                )[1]
-    yield norm.running_mean
+                yield (
+                    fuse_conv_bn_weights(
+                        conv.weight,
+                        conv.bias,
+                        norm.running_mean,
+                        norm.running_var,
+                        norm.eps,
+                        norm.weight,
+                        norm.bias,
+                    )[1],
+                )
+    yield norm.running_mean, norm.running_var
 
 
 def _found(subject: Subject, values: Tensor) -> bool:
@@ -67,10 +71,10 @@ def _found(subject: Subject, values: Tensor) -> bool:
 
 
 def _biases(module: nn.Module) -> Iterator[Tensor]:
-    """Biases of the layers, also of those whose bias is a method, and BatchNorm's means."""
+    """Biases of the layers, also of those whose bias is a method, and BatchNorm's statistics."""
     for layer in module.modules():
         bias = getattr(layer, "bias", None)
         bias = bias() if callable(bias) else bias
-        for value in (bias, getattr(layer, "running_mean", None)):
+        for value in (bias, *(getattr(layer, f"running_{one}", None) for one in ("mean", "var"))):
             if isinstance(value, Tensor):
                 yield value.detach()

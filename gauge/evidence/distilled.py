@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gauge.evidence.base import Finding, Subject, claim
+from gauge.evidence.base import Finding, Subject, claim, plain_floats
 from gauge.outputs import flatten, fresh, map_tensors
 
 FARTHEST = 0.5
@@ -48,7 +48,7 @@ def distilled(subject: Subject) -> Finding:
 
 def divergence(subject: Subject, temperature: float) -> float:
     """KL of the candidate's softened outputs from the baseline's over KL of uniform ones."""
-    args, kwargs = map_tensors(fresh(subject.baseline_batch or subject.batch), _plain_floats)
+    args, kwargs = map_tensors(fresh(subject.baseline_batch or subject.batch), plain_floats)
     with torch.inference_mode():
         teacher = flatten(subject.baseline(*args, **kwargs))
     student = flatten(subject.run())
@@ -63,11 +63,6 @@ def divergence(subject: Subject, temperature: float) -> float:
         ignorant += float((theirs.exp() * (theirs + math.log(said.shape[-1]))).sum())
     share = apart / ignorant if ignorant > 0 else math.inf
     return share if math.isfinite(share) else math.inf
-
-
-def _plain_floats(value: Tensor) -> Tensor:
-    """The baseline is in FP32 whatever the target's format is."""
-    return value.float() if value.is_floating_point() else value
 
 
 def _soften(logits: Tensor, temperature: float) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from gauge.evidence.base import WEIGHTY, Finding, Subject, claim, no_module
-from gauge.evidence.runtimes import inspector
+from gauge.evidence.base import WEIGHTY, Finding, Subject, claim, floating, no_module
+from gauge.evidence.runtimes import inspector, pretended
 
 # Operators of torch that compute in integers. `quantize_per_tensor` alone computes nothing.
 _INTEGER = ("linear", "conv", "lstm", "gru", "rnn", "matmul", "bmm", "mm", "add", "mul", "cat")
@@ -34,7 +34,7 @@ def integer_kernels(subject: Subject) -> Finding:
     """Integer operators that really ran, and the share of the layers that were converted."""
     looks = inspector(subject)
     if looks is not None:
-        shared: Finding = looks.integer_share(subject)
+        shared: Finding = pretended(subject) or looks.integer_share(subject)
         return shared
     if subject.module is None:
         return no_module("integer kernels")
@@ -55,6 +55,11 @@ def integer_kernels(subject: Subject) -> Finding:
         return Finding(False, f"not applied: {text}", numbers)
     if not ran:
         return Finding(False, f"{text}, but no integer kernel ran", numbers)
+    before, after = floating(subject.baseline_operators), floating(subject.operators)
+    if before and not after < before:
+        # Integer operators at the side of it, and the layers' own work as it was.
+        text += f", but {after} layers ran in floating point, and {before} do in the baseline"
+        return Finding(False, text, numbers)
     return Finding(True, f"{text}; ran {', '.join(sorted(ran))}", numbers)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from gauge.evidence.base import Finding, Subject, claim
+from gauge.evidence.base import Finding, Subject, claim, floating
 
 RUNTIMES = {
     "session": "onnx_graph",
@@ -29,5 +29,18 @@ def runtime(subject: Subject) -> Finding:
     looks = inspector(subject)
     if looks is None:
         return Finding(False, "the artifact runs in eager torch, in no other runtime")
-    finding: Finding = looks.runtime(subject)
-    return finding
+    return pretended(subject) or looks.runtime(subject)
+
+
+def pretended(subject: Subject) -> Finding | None:
+    """The finding where a runtime is at hand and eager torch computes; None elsewhere.
+
+    Compiled packages call torch's own kernels, so that nothing can be told of them here.
+    """
+    if getattr(subject.candidate, "packages", None) is not None:
+        return None
+    ran = floating(subject.operators)
+    if not ran:
+        return None
+    text = f"a runtime is loaded, but eager torch multiplied by weights {ran} times in a call"
+    return Finding(False, text, {"eager": ran})
