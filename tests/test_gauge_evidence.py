@@ -10,6 +10,7 @@ import warnings
 
 import pytest
 import torch
+from evidence_subjects import IMAGE, LINE, Eager, convs, found, linears
 from torch import nn
 from torch.nn.utils import prune
 
@@ -25,42 +26,6 @@ CLAIMS = {
     "unchanged",
     "zeros",
 }
-
-
-class Eager:
-    """An artifact that is a module."""
-
-    def __init__(self, module):
-        self.module = module
-
-    def __call__(self, *args, **kwargs):
-        return self.module(*args, **kwargs)
-
-
-def linears():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()).eval()
-
-
-def convs():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3)).eval()
-
-
-LINE = torch.linspace(-1, 1, 128).reshape(2, 64)
-IMAGE = torch.linspace(-1, 1, 2 * 3 * 12 * 12).reshape(2, 3, 12, 12)
-
-
-def subject(candidate, baseline, x, directory, target="cpu"):
-    chosen = targets.get(target)
-    return evidence.Subject(candidate, baseline, chosen.cast(((x,), {})), directory, chosen)
-
-
-def found(claim, candidate, baseline, x, directory, target="cpu"):
-    """(found, text, numbers) of one claim."""
-    one = evidence.count([claim], subject(candidate, baseline, x, directory, target))[claim]
-    assert one["text"]
-    return one["found"], one["text"], one["numbers"]
 
 
 @pytest.fixture
@@ -332,45 +297,6 @@ def test_channels_last_weights_alone_are_not_enough(tmp_path):
 def test_a_model_without_convolutions_has_no_layout(tmp_path):
     laid = linears().to(memory_format=torch.channels_last)
     assert not found("layout", Eager(laid), linears(), LINE, tmp_path)[0]
-
-
-def test_fewer_parameters_and_macs_of_a_smaller_model(tmp_path):
-    baseline = linears()
-    torch.manual_seed(1)
-    small = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 64), nn.ReLU())
-    ok, _, numbers = found("fewer_parameters", Eager(small), baseline, LINE, tmp_path)
-    assert (ok, numbers["baseline"]) == (True, 2 * (64 * 64 + 64))
-    assert numbers["parameters"] == 64 * 32 + 32 + 32 * 64 + 64
-    ok, _, numbers = found("fewer_macs", Eager(small), baseline, LINE, tmp_path)
-    assert ok
-    assert (numbers["macs"], numbers["baseline"]) == (2 * 2 * 64 * 32, 2 * 2 * 64 * 64)
-
-
-@pytest.mark.parametrize(
-    ("layer", "batch", "macs"),
-    [
-        # Projections of 3 inputs and the output, scores and their product with the values.
-        (
-            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
-            (2, 5, 8),
-            2 * (4 * 5 * 64 + 2 * 25 * 8 + 2 * 5 * 128),
-        ),
-        # Four gates read 6 inputs and 8 states at each of 5 steps.
-        (nn.LSTM(6, 8, batch_first=True), (2, 5, 6), 2 * 5 * 4 * 8 * (6 + 8)),
-    ],
-)
-def test_layers_computed_at_once_are_counted_by_their_products(layer, batch, macs, tmp_path):
-    _, _, numbers = found("fewer_macs", Eager(layer.eval()), layer, torch.zeros(batch), tmp_path)
-    assert (numbers["macs"], numbers["baseline"]) == (macs, macs)
-
-
-def test_zeroed_weights_are_neither_fewer_parameters_nor_fewer_macs(tmp_path):
-    baseline = linears()
-    zeroed = copy.deepcopy(baseline)
-    with torch.no_grad():
-        zeroed[0].weight.zero_()
-    for claim in ("fewer_parameters", "fewer_macs"):
-        assert not found(claim, Eager(zeroed), baseline, LINE, tmp_path)[0]
 
 
 def test_a_quantised_model_is_not_credited_with_fewer_macs(tmp_path, quantized):
