@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -37,14 +38,13 @@ class DynamicInt8(Technique):
         if "quantize_dynamic" not in vars(torch.ao.quantization):
             raise Refused(f"torch {torch.__version__} has no quantize_dynamic")
         context.notes["engine"] = torch.backends.quantized.engine
-        before, batch = _quantised(module), layer_noise.samples(context)
-        exact = layer_noise.of_module(module, batch)
+        before, exact = _quantised(module), copy.deepcopy(module)
         module = _quantise(module)
         layers = _quantised(module) - before
         if not layers:
             raise Refused(f"no Linear or LSTM layer to quantise in {context.model.full_name}")
         context.notes["layers"] = layers
-        layer_noise.note(context, exact, layer_noise.of_module(module, batch))
+        layer_noise.note_modules(context, exact, module)
         return EagerModule(module)
 
     def rebuild(

@@ -85,6 +85,12 @@ def samples(context: Context) -> Batch:
     return split.take(rows)
 
 
+def note_modules(context: Context, exact: Any, rounded: Any) -> None:
+    """`note` of two modules whose layers are named alike."""
+    batch = samples(context)
+    note(context, of_module(exact, batch), of_module(rounded, batch))
+
+
 def of_module(module: Callable[..., Any], batch: Batch) -> dict[str, Passage]:
     """Passages of every layer without children that maps one float tensor to another, by name.
 
@@ -124,7 +130,7 @@ def _hooks(module: Any, seen: dict[str, Passage]) -> Iterator[None]:
 
 
 def _float(value: Any) -> Tensor | None:
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or value.is_nested:
         return None
     if value.is_quantized:
         return value.dequantize()
@@ -189,7 +195,9 @@ def of_graphs(
             shown_in, options, providers=["CPUExecutionProvider"]
         )
         names = sorted(wanted)
-        values = dict(zip(names, session.run(names, dict(feeds)), strict=True))
+        # Of no names, all outputs would come.
+        given_back = session.run(names, dict(feeds)) if names else []
+        values = dict(zip(names, given_back, strict=True))
         values |= {name: feeds[name] for name in given & feeds.keys()}
         found.append(
             {

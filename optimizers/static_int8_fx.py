@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import warnings
 from collections.abc import Iterator
@@ -54,10 +55,9 @@ class StaticInt8Fx(Technique):
                     f"torch.fx cannot trace {context.model.full_name} for quantisation: {first}"
                 ) from error
             context.notes["samples"] = pt2e.observe(observed, context)
-            batch = layer_noise.samples(context)
-            exact = layer_noise.of_module(observed, batch)
+            exact = copy.deepcopy(observed)
             converted = _converted(observed)
-            layer_noise.note(context, exact, layer_noise.of_module(converted, batch))
+            layer_noise.note_modules(context, exact, converted)
         layers = sum(".quantized" in type(one).__module__ for one in converted.modules())
         if not layers:
             raise Refused(f"no layer to quantise in {context.model.full_name}")

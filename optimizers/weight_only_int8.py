@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from typing import Any
 
@@ -51,10 +52,9 @@ class WeightOnlyInt8(Technique):
         if not layers:
             raise Refused(f"no Linear layer with a weight of its own in {context.model.full_name}")
         context.notes["layers"] = len(layers)
-        batch = layer_noise.samples(context)
-        exact = layer_noise.of_module(module, batch)
+        exact = copy.deepcopy(module)
         module = _quantise(module)
-        layer_noise.note(context, exact, layer_noise.of_module(module, batch))
+        layer_noise.note_modules(context, exact, module)
         return EagerModule(module)
 
     def rebuild(

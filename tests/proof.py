@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 import proof_aa  # noqa: E402 - the folders above are not installed
 import proof_drops  # noqa: E402
 import proof_page  # noqa: E402
+import proof_planted  # noqa: E402
 import proof_sizes  # noqa: E402
 import proof_slowdown  # noqa: E402
 import proof_verdict_time  # noqa: E402
@@ -34,7 +35,15 @@ from proof_store import Store  # noqa: E402
 TELL_S = 10.0
 PIECES: dict[str, ModuleType] = {
     piece.NAME: piece
-    for piece in (proof_aa, proof_slowdown, proof_verdict_time, proof_zoo, proof_drops, proof_sizes)
+    for piece in (
+        proof_aa,
+        proof_slowdown,
+        proof_verdict_time,
+        proof_planted,
+        proof_zoo,
+        proof_drops,
+        proof_sizes,
+    )
 }
 """Each has NAME, FIRST, SETTINGS, run, summary and page; docs/proof.md tells them in this order."""
 

@@ -37,6 +37,7 @@ class Lab:
         environment["PYTHONPATH"] = f"{HERE.parent}:{HERE}"
         self.workers = Workers(PRELOAD, environment)
         self._weights: dict[str, Path] = {}
+        self._hashes: dict[str, str] = {}
 
     def __enter__(self) -> Lab:
         return self
@@ -67,8 +68,8 @@ class Lab:
         if model not in self._weights:
             folder = self.folder / model
             folder.mkdir()
-            self.job("suites.jobs:prepare", model, directory=str(folder))
-            self._weights[model] = folder
+            found = self.job("suites.jobs:prepare", model, directory=str(folder))
+            self._weights[model], self._hashes[model] = folder, found["sha256"]
         return self._weights[model]
 
     def slowed(self, model: str, share: float) -> tuple[Path, int]:
@@ -90,6 +91,7 @@ class Lab:
             workdir=str(workdir),
             before=[],
             start=None,
+            sha256=self._hashes[model],
         )
         return folder, found["products"]
 
