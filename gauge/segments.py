@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -123,16 +124,17 @@ class Runner:
     def growth_problem(self) -> str | None:
         """Twice the calls must take longer; not so where the stopwatch does not wait for them.
 
-        The best of up to three pairs counts: a pause in the single segment looks the same.
+        The shortest of up to three tries of each counts: a pause in either says nothing.
         """
         for arm, name in (("A", "baseline"), ("B", "candidate")):
             calls = self.calls[arm]
-            growth = 0.0
+            growth, once, twice = 0.0, math.inf, math.inf
             if self.segment(arm, 1) >= _LONG_S:
                 continue
             for _ in range(3):
-                once = self.segment(arm, calls)
-                growth = max(growth, self.segment(arm, 2 * calls) / once if once > 0 else 0.0)
+                once = min(once, self.segment(arm, calls))
+                twice = min(twice, self.segment(arm, 2 * calls))
+                growth = twice / once if once > 0 else 0.0
                 if growth >= _GROWTH:
                     break
             else:

@@ -64,11 +64,13 @@ def unread(baseline: Side, candidate: Side, target: Target) -> str | None:
         return None
     half = len(candidate.others) // 2 or 1
     before = _added(baseline, target, 0, half, read=True)
-    if not _suspicious(_added(candidate, target, 0, half, read=True), before, candidate.seconds):
+    added = _added(candidate, target, 0, half, read=True)
+    if not _suspicious(added, before, candidate.seconds):
         return None
     # What has become slower since it was timed is compared with what it takes now.
-    candidate = _as_now(candidate, target, half)
-    if not _suspicious(_added(candidate, target, 0, half, read=True), before, candidate.seconds):
+    now = _as_now(candidate, target, half)
+    added, candidate = added - (now.seconds - candidate.seconds), now
+    if not _suspicious(added, before, candidate.seconds):
         return None
     new = _added(candidate, target, half, 2 * half, read=False)
     times = 1 + max(new, 0.0) / candidate.seconds

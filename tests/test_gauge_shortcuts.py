@@ -92,6 +92,18 @@ def test_a_candidate_that_computes_in_every_call_is_told_nothing_of(clock, secon
     assert unread(clock, Work(clock, seconds), seconds) is None
 
 
+class Tires(Work):
+    """Takes longer with every call: nothing for a look at single calls to tell."""
+
+    def __call__(self, x):
+        self.seconds *= 1.2
+        return super().__call__(x)
+
+
+def test_a_candidate_that_has_become_slower_is_not_taken_for_one_that_remembers(clock):
+    assert unread(clock, Tires(clock, WORK), WORK) is None
+
+
 def test_remembered_answers_are_told(clock):
     found = unread(clock, Remembers(clock), WORK / 20)
     assert found is not None
