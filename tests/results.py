@@ -159,8 +159,11 @@ def measure_all(
             kept.add("distillation", chosen.seeds, found)
 
 
-def header(run: Record) -> list[str]:
-    """When, where and with what; no host name is in the records, so none is here."""
+def header(run: Record, more: Sequence[Record] = ()) -> list[str]:
+    """When, where and with what; no host name is in the records, so none is here.
+
+    more: the later runs, which add cells.
+    """
     machine, versions = run["machine"], run["versions"]
     told = ", ".join(f"{name} {one}" for name, one in sorted(versions.items()) if one)
     memory = formats.size(machine.get("memory_bytes"))
@@ -174,14 +177,15 @@ def header(run: Record) -> list[str]:
         f"- Run `{run['run']}`, {formats.moment(run['started'])}, commit `{run['commit'][:12]}`"
         f"{' with changes' if run.get('dirty') else ''}, seed {run.get('seed')}: "
         f"`{_command(run)}`",
+        *(f"- Cells that it has not: run `{one['run']}`, `{_command(one)}`" for one in more),
         f"- {machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread, {memory}, "
         f"{', '.join(machine.get('flags') or ())}",
         f"- Largest SD of an A/A cell between processes: {noise}",
         f"- {told}",
         "",
         "A speedup is told against eager FP32, in turns in one process, with its interval."
-        " Certified is what passes the gates evidence, reload and accuracy (one point). Classes are"
-        " never mixed: a swapped architecture makes large factors easy on an easy task.",
+        " Certified is what passes the gates evidence, reload and accuracy (one point, or what the"
+        " policy says of a model whose samples cannot decide that). Classes are never mixed: a swapped architecture makes large factors easy on an easy task.",
     ]
 
 
@@ -190,10 +194,11 @@ def _command(run: Record) -> str:
     return re.sub(r" --(cache|report)[ =]\S+", "", str(run.get("command")))
 
 
-def page(found: records.Records, kept: Kept, folders: Sequence[Path]) -> str:
-    """docs/results.md. folders: with per-sample results, the first that has a cell's counts."""
+def page(found: records.Records, kept: Kept, reports: Sequence[Path]) -> str:
+    """docs/results.md. reports: the runs'; per-sample results come from the first that has any."""
     cells = grouped.group(found)
-    lines = header(found.run)
+    folders = [folder / "samples" for folder in reports]
+    lines = header(found.run, [records.read(folder).run for folder in reports[1:]])
     for class_, words in tables.CLASSES.items():
         lines += ["", f"## Class {class_}: {words}", "", *tables.class_table(cells, class_)]
     lines += ["", "## Geometric means", "", *tables.means(cells)]
@@ -247,7 +252,7 @@ def main() -> None:
     kept = Kept(chosen.measured or chosen.reports[0] / "measured.jsonl", found.run)
     measure_all(found, chosen.cache or _default_cache(), kept, chosen)
     chosen.out.parent.mkdir(exist_ok=True)
-    text = page(found, kept, [folder / "samples" for folder in chosen.reports])
+    text = page(found, kept, chosen.reports)
     records.replace(chosen.out, text.encode("utf-8"))
     print(chosen.out)
 

@@ -216,13 +216,14 @@ def test_the_page_holds_every_part_and_no_host_name(report, cells):
     kept = results.Kept(report / "measured.jsonl", made.run_record())
     kept.add("tool", 0, [tool("resnet18", "onnxruntime", 1.0)])
     kept.add("distillation", 3, taught([0.014, 0.015, 0.016]))
-    text = results.page(records.read(report), kept, [report / "samples"])
+    text = results.page(records.read(report), kept, [report, report])
     for part in ("Class A", "Class B", "Class C", "onnxruntime", "+1.50", "What loses", "2.14.1"):
         assert part in text
     import socket
 
     assert socket.gethostname() not in text
     assert "`6fa7e66c0ffe`" in text
+    assert "Cells that it has not: run" in text
 
 
 def test_what_was_measured_is_kept_for_the_same_weights_and_versions_only(tmp_path):
