@@ -185,8 +185,8 @@ def header(run: Record, more: Sequence[Record] = ()) -> list[str]:
         "",
         "A speedup is told against eager FP32, in turns in one process, with its interval."
         " Certified is what passes the gates evidence, reload and accuracy (one point, or what the"
-        " policy says of a model whose samples cannot decide that). Classes are never mixed: a swapped"
-        " architecture makes large factors easy on an easy task.",
+        " policy says of a model whose samples cannot decide that). Classes are never mixed: a"
+        " swapped architecture makes large factors easy on an easy task.",
     ]
 
 
