@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from optimizers.interface import Interface
 from optimizers.onnx_export import check_like, export
 from optimizers.onnx_model import OnnxModel
 from optimizers.onnx_sensitivity import fewest, layers, outputs, sqnr, worst_first
+from optimizers.saturation import saturates
 from optimizers.structure import flatten
 from zoo import Model
 
@@ -228,13 +228,6 @@ def _float_lookups(graph: Any, only_tables: bool) -> list[str]:
         if node.op_type == "Gather"
         and (uses[node.input[0]] > 1 if node.input[0] in tables else only_tables)
     ]
-
-
-def saturates() -> bool:
-    """Whether int8 products overflow 16 bits here: x86 without VNNI (onnxruntime's own advice)."""
-    if platform.machine() != "x86_64":
-        return False
-    return "vnni" not in Path("/proc/cpuinfo").read_text()
 
 
 @contextlib.contextmanager
