@@ -58,8 +58,8 @@ def page(found: dict[str, Any]) -> list[str]:
         "",
         f"{found['faults']} faults in techniques and harness, each a small plug-in placed and sized"
         " by chance. Caught is a verdict that is not PASS with a reason that names the cause, while"
-        " the same plug-in without its fault passes (goal: every one). Both meet every gate, but only"
-        " faults that have to do with time meet the speed gate.",
+        " the same plug-in without its fault passes (goal: every one). Both meet every gate, but"
+        " only faults that have to do with time meet the speed gate.",
         "",
         f"- caught: {cell(found['caught'])}",
         f"- the same without its fault passes: {cell(found['clean_passed'])}",
