@@ -50,7 +50,7 @@ def summary(lines: Sequence[Line]) -> dict[str, Any]:
 def page(found: dict[str, Any]) -> list[str]:
     """The piece's part of docs/proof.md."""
     rows = [
-        [one["fault"], one["status"], one["gate"], _short(one["reason"] or "")]
+        [one["fault"], one["status"], one["gate"] or "", _short(one["reason"] or "")]
         for one in found["examples"]
     ]
     return [
