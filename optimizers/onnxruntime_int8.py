@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from optimizers import layer_noise, onnx_model
@@ -176,9 +175,7 @@ class _Quantiser:
 
 def _kept(quantiser: _Quantiser, exported: OnnxModel, context: Context) -> list[str]:
     """Nodes to leave in FP32; the notes tell each layer's dB when it alone is quantised."""
-    split = context.model.split("calibration")
-    rows = torch.linspace(0, len(split) - 1, min(_JUDGED, len(split))).round().long()
-    batch = context.target.cast(split.take(rows))
+    batch = context.target.cast(layer_noise.samples(context, _JUDGED))
     expected = outputs(exported, batch, flatten)
     path = context.workdir / "tried.onnx"
 
