@@ -11,21 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from gauge.bootstrap import Bounds, drop_bounds
 from gauge.groups import Design, design
-from gauge.tango import at_least, at_most, quantile, tango_bound
+from gauge.margins import FAIL_LEVEL, PASS_LEVEL, Counts, decide, may_fail, may_pass
+from gauge.resolution import needed, resolvable
+from gauge.tango import tango_bound
 from gauge.verdict import Status
 
-PASS_LEVEL = 0.95
-FAIL_LEVEL = 0.995
-"""One-sided levels of the upper bound that must clear the margin, the lower that must exceed it."""
-
 TANGO = "Tango 1998"
-
-FEW = 20
-"""Below so many differing samples the normal approximation is too lax, so exact guards join in."""
 
 FEWEST_GROUPS = 8
 """Of right-or-wrong answers; fewer say too little about how their losses gather."""
@@ -33,9 +28,6 @@ FEWEST_GROUPS = 8
 FEWEST_FREE = 30
 """Of groups, or samples that stand alone, with other scores: fewer do not show how skewed drops
 are, and exponential ones passed at the margin in 8 to 9 % of runs with 8 to 13 groups."""
-
-POWER = 0.9
-"""With which a margin is decided: what the smallest drop and the samples needed are told for."""
 
 
 @dataclass(frozen=True)
@@ -62,74 +54,6 @@ class Paired:
     smallest_drop: float
     design: float = 1.0
     reason: str | None = None
-
-
-class Counts(NamedTuple):
-    """Samples lost and gained by more than the margin, of n; fractions where they are grouped."""
-
-    b: float
-    c: float
-    n: float
-
-    def over(self, effect: float) -> Counts:
-        return Counts(self.b / effect, self.c / effect, self.n / effect)
-
-
-def guards(passing: Counts, failing: Counts, margin: float) -> tuple[bool, bool]:
-    """Whether the exact tests let PASS and FAIL stand; both do when many samples differ.
-
-    A drop of `margin` needs at least that share of samples on which the baseline is better.
-    passing, failing: the counts as either verdict weighs them.
-    """
-    may_pass = may_fail = True
-    if passing.b + passing.c < FEW:
-        may_pass = at_most(passing.b, passing.n, margin) <= 1 - PASS_LEVEL
-    if failing.b + failing.c < FEW:
-        may_fail = at_least(failing.b - failing.c, failing.n, margin) <= 1 - FAIL_LEVEL
-    return may_pass, may_fail
-
-
-def decide(low: float, high: float, margin: float, allowed: tuple[bool, bool]) -> Status:
-    """PASS, FAIL or INCONCLUSIVE from the bounds of a drop; NaN decides nothing."""
-    may_pass, may_fail = allowed
-    if high < margin and may_pass:
-        return Status.PASS
-    if low > margin and may_fail:
-        return Status.FAIL
-    return Status.INCONCLUSIVE
-
-
-def resolvable(n: int, rho: float, effect: float = 1.0, degrees: int | None = None) -> float:
-    """The smallest margin that n samples decide (power 0.9) when a share rho of them differs.
-
-    Even without any difference, fewer than log(.05) / log(1 - margin) samples cannot PASS. effect:
-    samples that weigh as much as an independent one; rho has it in it already. degrees: of freedom,
-    where samples are grouped.
-    """
-    if n < 1:
-        return 1.0
-    guard = -math.expm1(effect * math.log(1 - PASS_LEVEL) / n)
-    score = quantile(PASS_LEVEL, degrees) ** 2
-    distance = math.sqrt(_factor(degrees) * rho / n)
-    return min(1.0, max(distance, guard, score / (n / effect + score)))
-
-
-def needed(margin: float, rho: float, effect: float = 1.0, degrees: int | None = None) -> float:
-    """The samples that a margin needs when a share rho of them differs; infinite for none."""
-    if not margin > 0:
-        return math.inf
-    if margin >= 1:
-        return 1
-    guard = math.log(1 - PASS_LEVEL) / math.log1p(-margin)
-    score = quantile(PASS_LEVEL, degrees) ** 2 * (1 - margin) / margin
-    return math.ceil(max(_factor(degrees) * rho / margin**2, effect * max(guard, score)))
-
-
-def _factor(degrees: int | None) -> float:
-    """The squared distance in standard errors that leaves room for both errors."""
-    if degrees is None:
-        return 8.6
-    return (quantile(PASS_LEVEL, degrees) + quantile(POWER, degrees)) ** 2
 
 
 def compare(
@@ -184,7 +108,9 @@ def compare(
     few = _few(result, margin, binary)
     if few:
         return replace(result, status=Status.INCONCLUSIVE, reason=few)
-    allowed = guards(counts.over(found.reckoned), counts.over(found.seen), min(1, margin / spread))
+    share = min(1, margin / spread)
+    passing, failing = counts.over(found.reckoned), counts.over(found.seen)
+    allowed = may_pass(passing, share), may_fail(failing, share)
     status = decide(result.low, result.high, margin, allowed)
     return replace(result, status=status, reason=_reason(result, margin, status, found))
 
@@ -233,7 +159,7 @@ def _reason(result: Paired, margin: float, status: Status, found: Design) -> str
     if status is Status.FAIL:
         return told
     samples = needed(margin, result.rho, found.reckoned, found.degrees)
-    if not math.isfinite(samples) or samples <= result.n:
+    if not math.isfinite(samples) or samples <= result.n or margin >= result.smallest_drop:
         return f"{told}; too close to the limit to tell"
     return f"{told}, the limit needs {in_groups(samples, result.n, found.groups)}"
 

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gauge import paired, tango
+from gauge import margins, paired, tango
 from gauge.sequential import LOOKS
 from gauge.spending import SMALLEST, repeated_p
 
@@ -78,11 +78,11 @@ def accuracy_p(record: Mapping[str, Any], margin: float) -> float:
     b, c, n = evidence["b"], evidence["c"], record["candidate"]["n"]
     if evidence["method"] == paired.TANGO:
         p = float(norm.sf(tango.tango_statistic(b, c, n, margin)))
-        exact = tango.at_least(b - c, n, margin) if b + c < paired.FEW else 0.0
+        exact = tango.at_least(b - c, n, margin) if b + c < margins.FEW else 0.0
         return max(p, exact, SMALLEST)
     # Groups, other scores: as if the drop were t distributed with the spread that its bound tells.
     df = (evidence.get("groups") or n) - 1
-    spread = (record["value"] - record["low"]) / float(t.ppf(paired.FAIL_LEVEL, df))
+    spread = (record["value"] - record["low"]) / float(t.ppf(margins.FAIL_LEVEL, df))
     if spread <= 0:
         return SMALLEST if record["value"] > margin else 1.0
     return max(SMALLEST, float(t.sf((record["value"] - margin) / spread, df)))

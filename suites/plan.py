@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gauge import paired
+from gauge import paired, resolution
 from gauge.cache import Cache, digest
 from gauge.groups import planned
 from gauge.machine import cpu_flags
@@ -132,18 +132,18 @@ class _Evaluation:
 
     def resolves(self, rho: float) -> float:
         effect, degrees = self._design
-        return paired.resolvable(self.samples, rho * effect, effect, degrees)
+        return resolution.resolvable(self.samples, rho * effect, effect, degrees)
 
     def needs(self, margin: float) -> str:
         """What a limit takes before any answer changes, in words."""
-        wanted = paired.needed(margin, 0.0, *self._design)
+        wanted = resolution.needed(margin, 0.0, *self._design)
         if not math.isfinite(wanted):
             return "a limit above 0"
         return f"at least {paired.in_groups(wanted, self.samples, self.groups)}"
 
     def decides(self, margin: float) -> bool:
         """Whether PASS is possible at all, however good a candidate is."""
-        enough = self.samples >= paired.needed(margin, 0.0, *self._design)
+        enough = self.samples >= resolution.needed(margin, 0.0, *self._design)
         return enough and (not self.groups or self.groups >= paired.FEWEST_GROUPS)
 
 

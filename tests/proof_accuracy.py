@@ -17,7 +17,8 @@ from scipy import special
 from scipy.stats import norm
 
 from gauge.groups import PLANNED_CORRELATION
-from gauge.paired import FAIL_LEVEL, FEW, PASS_LEVEL, compare
+from gauge.margins import FAIL_LEVEL, FEW, PASS_LEVEL
+from gauge.paired import compare
 from gauge.verdict import Status
 
 MOST_PASS, MOST_FAIL = 0.054, 0.012

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from proof_tables import cell, share, table
 
-from gauge import judge, paired
+from gauge import judge, resolution
 from gauge.policy_entry import Limit
 from gauge.sequential import clearance
 from gauge.verdict import Status
@@ -170,7 +170,7 @@ def edge(rng: np.random.Generator) -> bool:
     n, rho, _ = _real(rng)
     b, c, _ = rng.multinomial(n, [rho / 2, rho / 2, 1 - rho])
     # A thousandth more, or rounding would decide what lies exactly on an exact test's edge.
-    return judged(int(b), int(c), n, 1.001 * paired.resolvable(n, rho)) == "PASS"
+    return judged(int(b), int(c), n, 1.001 * resolution.resolvable(n, rho)) == "PASS"
 
 
 def harmful(rng: np.random.Generator) -> bool:
@@ -214,8 +214,8 @@ def page(found: dict[str, Any]) -> list[str]:
         " below the usual value with σ from 0.4 to 2 % under normal, t4 and contaminated noise;"
         f" accuracy at one point or what its samples pass with probability {POWER}. The numbers go"
         " through the judging functions of all seven gates. The last row is no claim: it holds"
-        " cells to the smallest limit that the suite says their samples resolve, where many stay"
-        " INCONCLUSIVE, and a large zoo of such limits is rarely green.",
+        " cells to the smallest limit that the suite says their samples resolve (power 0.9): a"
+        " large zoo of such limits is rarely green.",
         "",
         *table(["what", "how often"], rows),
     ]
