@@ -14,6 +14,9 @@ from gauge.verdict import Status, Verdict
 BLOCK = 4096
 """Bytes that a file system stores at once: less is no difference in size."""
 
+CROWDED = 0.05
+"""Share of its time for which a process waits for a CPU that an undecided verdict tells of."""
+
 
 def judge_size(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:
     """Bytes of all files of the artifact over those of the baseline's.
@@ -156,6 +159,8 @@ def judge_speed(
         why = f"stopped after {len(first)} of {looks[-1]} processes, undecided"
         return _speed_verdict(Status.INCONCLUSIVE, final, parts, why)
     reason = _slow(final, limit, m) if final.status is Outcome.FAIL else final.reason
+    if final.status is Outcome.INCONCLUSIVE:
+        reason = "; ".join(filter(None, (reason, _crowded(m))))
     return _speed_verdict(Status(final.status.value), final, parts, reason)
 
 
@@ -217,6 +222,23 @@ def _slow(decision: sequential.Decision, limit: Limit, m: Mapping[str, Any]) -> 
     if decision.reason:
         parts.append(decision.reason)
     return "; ".join(parts)
+
+
+def _crowded(m: Mapping[str, Any]) -> str | None:
+    """That other programs had the CPU meanwhile, which alone makes ratios differ by 7 %; or None.
+
+    m: as of `judge_speed`; "extra" holds under "machine" what each process saw.
+    """
+    seen = (m.get("extra") or {}).get("machine") or ()
+    waits = [one["queued"] for one in seen if one.get("queued") is not None]
+    if not waits or max(waits) < CROWDED:
+        return None
+    many = sum(wait >= CROWDED for wait in waits)
+    return (
+        f"other programs had its CPU: {many} of {len(waits)} processes waited for it for more than "
+        f"{100 * CROWDED:g} % of the time, one for {100 * max(waits):.0f} %. Measure on a machine "
+        "that does nothing else"
+    )
 
 
 def _seconds(seconds: float) -> str:

@@ -35,14 +35,17 @@ def watch() -> Callable[[], tuple[dict[str, Any], str | None]]:
 
     Seen: wall and own CPU seconds, context switches (voluntary and not), page faults (minor and
     major), `steal` and `others` as a share of one CPU's time (the hypervisor's, and everything
-    else that ran on this machine), load average at the end. None where /proc tells nothing.
+    else that ran on this machine), `queued`: the share of the time that a thread was ready to run
+    and had no CPU (of the thread that waited longest), load average at the end. None where /proc
+    tells nothing.
     """
-    began = _now()
+    began, waits = _now(), _waits()
 
     def stop() -> tuple[dict[str, Any], str | None]:
-        ended = _now()
+        ended, waited = _now(), _waits()
         passed = {name: ended[name] - began[name] for name in began}
         wall = passed["counted"]
+        longest = max((waited[one] - waits.get(one, 0.0) for one in waited), default=0.0)
         problem = clock_problem(wall, passed["raw"], passed["boot"])
         seen = {
             "wall_s": wall,
@@ -53,6 +56,7 @@ def watch() -> Callable[[], tuple[dict[str, Any], str | None]]:
             "major_faults": int(passed["major"]),
             "steal": passed["steal"] / wall if "steal" in passed else None,
             "others": max(0.0, passed["busy"] - passed["cpu"]) / wall if "busy" in passed else None,
+            "queued": longest / wall if waited else None,
             "load": os.getloadavg()[0],
         }
         return seen, problem
@@ -95,6 +99,17 @@ def _now() -> dict[str, float]:
         "major": usage.ru_majflt,
         **_machine_seconds(),
     }
+
+
+def _waits() -> dict[str, float]:
+    """Seconds that each thread of this process has waited for a CPU while it could have run."""
+    waits = {}
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            waits[thread.name] = int((thread / "schedstat").read_text().split()[1]) / 1e9
+        except OSError:
+            continue  # it has ended, or this kernel keeps no such record
+    return waits
 
 
 def _machine_seconds() -> dict[str, float]:

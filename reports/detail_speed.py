@@ -89,6 +89,8 @@ def _machine(evidence: Record) -> str:
     for key, text in (("steal", "stolen time up to"), ("others", "other programs up to")):
         if values := _numbers(seen, key):
             parts.append(f"{text} {formats.PERCENT(max(values))} of a CPU")
+    if queued := _numbers(seen, "queued"):
+        parts.append(f"waited for a CPU up to {formats.PERCENT(max(queued))} of the time")
     if loads := _numbers(seen, "load"):
         parts.append(f"load {min(loads):.1f} to {max(loads):.1f}")
     if switches := _numbers(seen, "involuntary_switches"):

@@ -166,6 +166,17 @@ def test_a_cell_at_its_limit_is_inconclusive_at_every_effort():
     assert "undecided after 4 processes" in speed(around(1.2, 4), looks=QUICK_LOOKS).reason
 
 
+def test_an_undecided_cell_says_that_other_programs_had_its_cpu():
+    def seen(*waits):
+        return {"machine": [{"queued": wait} for wait in waits]}
+
+    crowded = speed(around(1.2), extra=seen(0.01, 0.5, None, 0.06)).reason
+    assert "other programs had its CPU: 2 of 3 processes waited" in crowded
+    assert "for more than 5 % of the time, one for 50 %" in crowded
+    assert "other programs" not in speed(around(1.2), extra=seen(0.01, None)).reason
+    assert speed(around(4.1), extra=seen(0.5)).reason is None
+
+
 def test_a_run_that_was_stopped_is_inconclusive():
     verdict = speed(around(1.2, 5))
     assert verdict.status is Status.INCONCLUSIVE

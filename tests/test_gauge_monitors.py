@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
+import time
 
 from gauge import monitors
 
@@ -28,6 +32,32 @@ def test_where_all_are_interrupted_the_tightest_counts():
 def test_a_stretch_without_a_jump_is_told_nothing_of():
     _, problem = monitors.watch()()
     assert problem is None
+
+
+def test_waiting_for_a_cpu_that_another_program_has_is_told():
+    own = {min(os.sched_getaffinity(0))}
+    program = f"import os\nos.sched_setaffinity(0, {own})\nprint(flush=True)\nwhile True: pass"
+    before = os.sched_getaffinity(0)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as other:
+        try:
+            os.sched_setaffinity(0, own)
+            other.stdout.readline()
+            stop = monitors.watch()
+            ends = time.perf_counter() + 0.3
+            while time.perf_counter() < ends:
+                pass
+            seen, _ = stop()
+        finally:
+            other.kill()
+            os.sched_setaffinity(0, before)
+    assert 0.2 < seen["queued"] <= 1
+
+
+def test_a_process_that_sleeps_waits_for_no_cpu():
+    stop = monitors.watch()
+    time.sleep(0.2)
+    seen, _ = stop()
+    assert 0 <= seen["queued"] < 0.2
 
 
 def test_a_jump_is_told_with_both_clocks():

@@ -311,6 +311,8 @@ def slow_line(index, spread, status, number=0):
         "set": number,
         "ratios": [-0.06 - spread, -0.06 + spread],
         "seconds": 1.0,
+        "neighbour": None,
+        "others": 0.01,
         "verdicts": {n: {"status": status, "first": status, "limit": 0.97} for n in ("3 %", "2 %")},
     }
 
@@ -323,6 +325,20 @@ def test_noise_is_judged_by_the_other_gates_of_a_set():
     assert (found["claimed"]["found"]["count"], found["claimed"]["found"]["of"]) == (0, 1)
     assert (found["noisier"]["found"]["count"], found["noisier"]["found"]["of"]) == (2, 2)
     assert found["claimed"]["passed"]["count"] == 1
+
+
+def test_gates_beside_other_programs_are_counted_by_themselves():
+    where = "on the last of 2 cores"
+    lines = [
+        slow_line(0, 0.005, "FAIL") | {"others": 0.01},
+        slow_line(1, 0.005, "FAIL") | {"others": None},
+        slow_line(2, 0.005, "PASS") | {"others": 1.0},
+        slow_line(3, 0.005, "FAIL") | {"others": 0.6, "neighbour": where},
+        slow_line(4, 0.005, "PASS") | {"others": 1.0, "neighbour": where},
+    ]
+    found = proof_slowdown.summary(lines)["3 %"]
+    assert (found["claimed"]["found"]["count"], found["claimed"]["found"]["of"]) == (3, 3)
+    assert (found["busy"]["found"]["count"], found["busy"]["found"]["of"]) == (0, 2)
 
 
 def test_a_peer_is_wrong_on_the_wrong_side_of_the_limit():

@@ -79,7 +79,7 @@ def timed(**changes: object) -> Cell:
         "energy": {"source": None, "reason": "no counter"},
         "machine": [
             {"steal": 0.01, "others": 0.5, "load": 1.0, "involuntary_switches": 2, "device": None},
-            {"steal": 0.02, "load": 2.5, "involuntary_switches": 3},
+            {"steal": 0.02, "load": 2.5, "involuntary_switches": 3, "queued": 0.125},
             {"device": {"throttle": ["sw_power_cap"]}},
         ],
     } | changes
@@ -108,7 +108,12 @@ def test_speed_tells_what_it_rests_on():
         assert line.startswith(f"batch 1: {arm}, 120 single calls: p50 1")
         assert "p99 not available (needs n ≥ 299, has 120)" in line
     assert lines[3] == "batch 1: energy not measured: no counter"
-    for part in ("segments far out 3 and 0", "load 1.0 to 2.5", "5 involuntary switches"):
+    for part in (
+        "segments far out 3 and 0",
+        "load 1.0 to 2.5",
+        "5 involuntary switches",
+        "waited for a CPU up to 12.50\u202f% of the time",
+    ):
         assert part in lines[4]
     assert "throttled by sw_power_cap" in lines[4]
 

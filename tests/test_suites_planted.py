@@ -95,7 +95,7 @@ def test_what_was_timed_is_told_in_full(ran):
     orders = evidence["candidate_first"]
     assert abs(2 * sum(orders) - len(orders)) == len(orders) % 2
     for seen in evidence["machine"]:
-        assert {"steal", "load", "involuntary_switches", "others"} <= set(seen)
+        assert {"steal", "load", "involuntary_switches", "others", "queued"} <= set(seen)
     for arm in ("baseline", "candidate"):
         latency = record[arm]["latency"]
         for name in ("p50", "p90", "p99"):
