@@ -17,6 +17,8 @@ from gauge.policy_lines import Block, locate
 from gauge.verdict import BATCH_GATES, GATES
 
 CLASSES = ("A", "B", "C")
+SHARES = ("accuracy", "fidelity", "training_steps", "training_accuracy")
+"""Gates whose limit is a fraction, not a ratio."""
 _COMMON = ("gate", *KEYS, "reason", "requires", "optional")
 FIELDS = {
     "limit": (*_COMMON, "min", "max", "expect", "near"),
@@ -292,7 +294,7 @@ class _Reader:
             number = float(value)
         except OverflowError:
             number = math.inf
-        share = gate in ("accuracy", "fidelity")
+        share = gate in SHARES
         if not math.isfinite(number) or number < 0 or (share and number > 1):
             raise self.fail(
                 key,

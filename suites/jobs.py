@@ -35,6 +35,10 @@ from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
 from suites import reopened, stopwatch
 from suites import world as shared
+from suites.training_jobs import training_consider as training_consider
+from suites.training_jobs import training_memory as training_memory
+from suites.training_jobs import training_run as training_run
+from suites.training_jobs import training_speed as training_speed
 from suites.world import World, load_plugin
 
 ENERGY_PROCESSES = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
-from gauge.verdict import Verdict
+from gauge.verdict import TRAINING_GATES, Verdict
 from reports import records as record_files
 from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
@@ -24,7 +25,9 @@ from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
 from suites.rounds import Rounds
+from suites.training import Training
 
+TRAINING = "test_training.py"
 SAVE_EVERY_SECONDS = 10.0
 
 Question = tuple[Cell, str, int | None]
@@ -53,13 +56,8 @@ class Run:
         """Read options, catalogue, cells and policy; nothing is started."""
         settings = options.read(config.option, ROOT)
         catalog = catalogs.read(settings.plugins)
-        cells = matrix.cells(
-            catalog,
-            matrix=settings.matrix,
-            targets=settings.targets,
-            models=settings.models,
-            techniques=settings.techniques,
-        )
+        named = matrix.named_paths(config)
+        cells = matrix.asked(catalog, settings, trains=ROOT / "suites" / TRAINING in named)
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),
@@ -85,6 +83,10 @@ class Run:
             Process.of(config),
             worker=hasattr(config, "workerinput"),
         )
+
+    def cells_of(self, gate: str) -> list[Cell]:
+        """The cells that a gate is asked of."""
+        return [cell for cell in self.cells if cell.trains == (gate in TRAINING_GATES)]
 
     def select(self, cell: Cell, gate: str, batch: int | None, nodeid: str) -> None:
         """A test of this session."""
@@ -113,10 +115,12 @@ class Run:
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
+        self.training = Training(self.engine, self.settings.effort)
         self._undecidable()
         self._new: dict[Cell, bool] = {}
         if not self.worker:
             self._lanes(self.asked_cells)
+            self.training.open_lanes(self._training_limits())
         self.progress.remaining = self.remaining
         self._answers: dict[Question, tuple[Verdict, float]] = {}
         self.begun = True
@@ -184,6 +188,12 @@ class Run:
             self.rounds.add(cell, tracks)
         self._ablation_lanes(list(batches))
         self.rounds.add_controls()
+
+    def _training_limits(self) -> Iterator[tuple[Cell, float | None]]:
+        for cell, gate, _ in self.selected.values():
+            if gate == "training_speed":
+                limit = self.limit(cell, gate, None)
+                yield cell, limit.bound if isinstance(limit, Limit) else None
 
     def _ablation_lanes(self, cells: list[Cell]) -> None:
         """Times for what pipelines pass through, where the run does not time them anyway."""
@@ -258,6 +268,9 @@ class Run:
         built = set()
         for nodeid, (cell, gate, _) in self.selected.items():
             if nodeid in self.records or gate == "speed":
+                continue
+            if cell.trains:
+                total += self.training.expected(cell, gate)
                 continue
             if gate == "memory":
                 total += guess(cell.id, "memory")

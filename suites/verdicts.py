@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.verdict import Status, Verdict
-from suites import ablation
+from suites import ablation, training_verdicts
 from suites.engine import Stopped
 from suites.matrix import Cell
+from suites.rounds import Track
 
 if TYPE_CHECKING:
     from suites.run import Run
@@ -174,10 +175,27 @@ def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
     track = run.rounds.until(cell, batch)
     if track.stopped:
         raise track.stopped
+    limit = run.limit(cell, "speed", batch)
+    verdict = judges.judge_speed(timed(run, track), limit, run.rounds.looks, batch=batch)
+    if verdict.status is Status.FAIL:
+        flags = run.capabilities[cell.target]
+        shape = f"batch {batch}"
+        verdict = dataclasses.replace(
+            verdict, reason=f"{verdict.reason}; {shape}; CPU flags {' '.join(flags) or 'none'}"
+        )
+    if batch != run.settings.batches[0]:
+        return verdict
+    return _by_stage(
+        run, cell, verdict, lambda one: ablation.speed(run, one, batch), "speedup", 1.0
+    )
+
+
+def timed(run: Run, track: Track) -> dict[str, Any]:
+    """What a track's processes measured, as judge_speed takes it."""
     first, confirming = track.deciding()
     every = [*first, *(confirming or ())]
     arms = ("baseline", "candidate")
-    measured = {
+    return {
         "first": _ratios(first),
         "confirming": _ratios(confirming) if confirming else None,
         "blocks": [process["blocks"] for process in every],
@@ -196,19 +214,6 @@ def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
             **({key: every[0]["settings"][key] for key in ("cpus", "cache")} if every else {}),
         },
     }
-    limit = run.limit(cell, "speed", batch)
-    verdict = judges.judge_speed(measured, limit, run.rounds.looks, batch=batch)
-    if verdict.status is Status.FAIL:
-        flags = run.capabilities[cell.target]
-        shape = f"batch {batch}"
-        verdict = dataclasses.replace(
-            verdict, reason=f"{verdict.reason}; {shape}; CPU flags {' '.join(flags) or 'none'}"
-        )
-    if batch != run.settings.batches[0]:
-        return verdict
-    return _by_stage(
-        run, cell, verdict, lambda one: ablation.speed(run, one, batch), "speedup", 1.0
-    )
 
 
 def _ratios(processes: list[dict[str, Any]]) -> list[float]:
@@ -253,4 +258,5 @@ _GATES: dict[str, Callable[..., Verdict]] = {
     "size": _size,
     "speed": _speed,
     "memory": _memory,
+    **training_verdicts.GATES,
 }

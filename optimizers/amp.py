@@ -1,0 +1,83 @@
+"""Mixed-precision training: weights in FP32, layers computed in 16 bits by autocast.
+
+What it gains is the time of a training, so `suites/test_training.py` asks it; the weights it ends
+with are FP32, and there is nothing to save that FP32 training would not save.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from optimizers.base import Device, Technique, register
+from zoo import Model
+from zoo.precision import Precision
+
+LEAST_CUDA_FOR_BF16 = 8
+
+
+class MixedPrecision(Technique):
+    """autocast around the forward pass (Micikevicius et al., "Mixed precision training", 2018).
+
+    accumulate: parts that a batch is taken in, for both sides of a comparison.
+    """
+
+    family = "training"
+    suite = "training"
+    changes = "numerics"
+    # Words, not numbers: a default that is a number would stand in every name (`amp_bf16:1`).
+    variants = ({"accumulate": "1"}, {"accumulate": "4"})
+
+    dtype: ClassVar[torch.dtype]
+
+    def refuses(self, model: Model, target: Device) -> str | None:
+        if target.dtype != "float32":
+            return (
+                f"weights stay in FP32 and target {target.name} has them in {target.dtype}: "
+                f"--target {target.device}"
+            )
+        if not hasattr(model, "train"):
+            return f"{model.full_name} has no train(): it comes with its weights"
+        return self.lacks(target)
+
+    def lacks(self, target: Device) -> str | None:
+        """What the machine lacks for this format, as a sentence, or None."""
+        return None
+
+    def precision(self, params: dict[str, Any], target: Device) -> Precision:
+        """How its steps compute."""
+        return Precision(self.dtype, accumulate=int(params["accumulate"]))
+
+
+@register
+class AmpBf16(MixedPrecision):
+    """BF16 has FP32's range, so gradients need no scaling."""
+
+    name = "amp_bf16"
+    dtype = torch.bfloat16
+
+    def lacks(self, target: Device) -> str | None:
+        has = dict(one.partition("=")[::2] for one in target.capabilities())
+        if target.device == "cpu":
+            if has.keys() & {"avx512_bf16", "amx_bf16"}:
+                return None
+            return "this CPU has no BF16 instructions (avx512_bf16, amx_bf16), only emulation"
+        if int(has.get("cuda", "0").partition(".")[0]) < LEAST_CUDA_FOR_BF16:
+            return f"BF16 takes compute capability {LEAST_CUDA_FOR_BF16}.0, this GPU has less"
+        return None
+
+
+@register
+class AmpFp16(MixedPrecision):
+    """FP16 underflows where gradients are small: the loss is scaled, by GradScaler."""
+
+    name = "amp_fp16"
+    dtype = torch.float16
+    cpu_steps: ClassVar[int] = 20
+
+    def precision(self, params: dict[str, Any], target: Device) -> Precision:
+        # A CPU without FP16 arithmetic takes tens of times longer: enough to tell that it works.
+        most = self.cpu_steps if target.device == "cpu" else None
+        parts = int(params["accumulate"])
+        return Precision(self.dtype, scaled=True, accumulate=parts, most_steps=most)
