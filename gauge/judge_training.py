@@ -39,8 +39,8 @@ def judge_training_steps(
     worst = min(runs, key=lambda run: run["taken"] / run["attempted"])
     skipped = worst["attempted"] - worst["taken"]
     what = f"seed {worst['seed']} skipped {skipped} of {worst['attempted']} steps"
-    status, reason = against(limit, value, f"{what}: {value:.3f} were taken")
-    return verdict("training_steps", status, value=value, **parts, reason=reason)
+    status, why = against(limit, value, f"{what}: {value:.3f} were taken")
+    return verdict("training_steps", status, value=value, **parts, reason=why)
 
 
 def _fault(run: Mapping[str, Any]) -> str | None:

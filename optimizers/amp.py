@@ -14,8 +14,6 @@ from optimizers.base import Device, Technique, register
 from zoo import Model
 from zoo.precision import Precision
 
-LEAST_CUDA_FOR_BF16 = 8
-
 
 class MixedPrecision(Technique):
     """autocast around the forward pass (Micikevicius et al., "Mixed precision training", 2018).
@@ -58,13 +56,12 @@ class AmpBf16(MixedPrecision):
     dtype = torch.bfloat16
 
     def lacks(self, target: Device) -> str | None:
-        has = dict(one.partition("=")[::2] for one in target.capabilities())
         if target.device == "cpu":
-            if has.keys() & {"avx512_bf16", "amx_bf16"}:
+            if {"avx512_bf16", "amx_bf16"} & set(target.capabilities()):
                 return None
             return "this CPU has no BF16 instructions (avx512_bf16, amx_bf16), only emulation"
-        if int(has.get("cuda", "0").partition(".")[0]) < LEAST_CUDA_FOR_BF16:
-            return f"BF16 takes compute capability {LEAST_CUDA_FOR_BF16}.0, this GPU has less"
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            return "this GPU has no BF16 arithmetic (compute capability 8.0 or higher has)"
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports import detail, formats, names, svg, trust
+from reports import detail, formats, names, svg, training, trust
 from reports.cells import Cell, in_order
 from reports.charts import COLOURS
 from reports.picks import Pick, Ratio
@@ -283,6 +283,7 @@ def section(cell: Cell, level: int) -> View:
         ],
         "details": detail.details(cell) if level < 2 else [],
         "samples": _samples(cell, plots=level == 0) if level < 2 else [],
+        "curves": training.curves(cell) if level == 0 else "",
     }
 
 

@@ -12,6 +12,7 @@ import torch
 
 import optimizers
 from gauge import affinity, memory, recompiles, timing
+from optimizers.amp import MixedPrecision
 from suites import world as shared
 from suites.world import World
 from zoo import precision
@@ -27,7 +28,7 @@ MEMORY_STEPS = 2
 def training_consider(arguments: dict[str, Any]) -> dict[str, Any]:
     """What the technique would train like here; Refused with its reason where it would not."""
     world = World(arguments)
-    technique = optimizers.get(arguments["technique"])
+    technique = _technique(world)
     reason = technique.refuses(world.model, world.target)
     if reason:
         raise optimizers.Refused(reason)
@@ -99,11 +100,18 @@ def training_speed(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"batches": {name: {**measured.as_dict(), "samples_a_step": len(batch[1])}}}
 
 
+def _technique(world: World) -> MixedPrecision:
+    """The technique that the arguments name; ValueError where it is no way to train."""
+    found = optimizers.get(world.arguments["technique"])
+    if not isinstance(found, MixedPrecision):
+        raise ValueError(f"{found.name} is asked how it trains: subclass optimizers.amp's class")
+    return found
+
+
 def _precision(world: World, candidate: bool, most_steps: int | None = None) -> Precision:
     """How a side's steps compute: FP32 takes a batch in as many parts as the technique does."""
     arguments = world.arguments
-    technique = optimizers.get(arguments["technique"])
-    chosen = technique.precision(arguments["params"], world.target)
+    chosen = _technique(world).precision(arguments["params"], world.target)
     most = most_steps or chosen.most_steps
     if not candidate:
         return Precision(accumulate=chosen.accumulate, most_steps=most)

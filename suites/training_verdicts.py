@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from suites.run import Run
 
 
-def _both(run: Run, cell: Cell) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
+def _both(run: Run, cell: Cell) -> list[tuple[int, Mapping[str, Any], Mapping[str, Any]]]:
     """Seed, FP32's training and the technique's."""
     training = run.training
     return [
