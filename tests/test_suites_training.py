@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from running import PLUGINS, ROOT, Ran, suites
 
 from gauge.machine import cpu_flags
+from suites import catalog, matrix
+from suites.matrix import Cell
 
 pytest_plugins = ["pytester"]
 
@@ -127,9 +131,8 @@ SUITES = str(ROOT / "suites")
 TRAINING = os.fspath(Path(SUITES) / "test_training.py")
 
 
-@pytest.mark.parametrize("words", [(), ("--technique=*",), ("--matrix=full",)])
-def test_nothing_trains_twice_unless_it_is_asked(collected, words):
-    result = collected(SUITES, "--co", "-q", "--model=digits_mlp", *words)
+def test_nothing_trains_twice_unless_it_is_asked(collected):
+    result = collected(SUITES, "--co", "-q", "--model=digits_mlp")
     assert ids(result)
     assert not [name for name in ids(result) if "training" in name]
 
@@ -141,12 +144,6 @@ def test_a_technique_of_its_own_asks_the_training_suite_alone(collected):
     assert sorted(names) == sorted(f"test_training_{g}[{c}]" for g in wanted for c in cells)
 
 
-def test_the_named_suite_has_every_model_that_trains(collected):
-    names = ids(collected(TRAINING, "--co", "-q", "-k", "steps and amp_bf16"))
-    models = {name.partition("[")[2].partition("-")[0] for name in names}
-    assert models == {"digits_mlp", "lstm", "mobilenet_v3_small", "resnet18", "vit"}
-
-
 def test_a_plan_tells_trainings_and_limits_without_doing_any(collected):
     result = collected(TRAINING, "--plan", "--model=digits_mlp", "--technique=amp_bf16")
     text = "\n".join(result.outlines)
@@ -155,22 +152,40 @@ def test_a_plan_tells_trainings_and_limits_without_doing_any(collected):
     assert "training_accuracy <= 0.01 (default)" in text
 
 
+def asked(*techniques: str, trains: bool = False, models: tuple[str, ...] = ()) -> list[Cell]:
+    settings = SimpleNamespace(
+        techniques=techniques, models=models, targets=("cpu",), matrix="standard"
+    )
+    return matrix.asked(catalog.read(), settings, trains=trains)
+
+
+@pytest.mark.parametrize("techniques", [(), ("*",), ("none",)])
+def test_a_star_asks_for_no_training(techniques):
+    cells = asked(*techniques)
+    assert cells
+    assert not any(cell.trains for cell in cells)
+
+
+def test_the_named_suite_has_every_model_that_trains():
+    models = {cell.model for cell in asked(trains=True) if cell.trains}
+    assert models == {"digits_mlp", "lstm", "mobilenet_v3_small", "resnet18", "vit"}
+    assert {cell.model for cell in asked("amp_fp16", models=("minilm",))} == {"minilm"}
+
+
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("technique", "said"),
     [
-        (("--technique=amp_bf16+dynamic_int8",), "amp_bf16 is a way to train and no stage"),
-        (("--technique=amp_bf16:0",), "a whole number from 1 up"),
-        (("--technique=amp_bf16:few",), "a whole number from 1 up"),
-        (("--technique=amp_bf61",), "did you mean"),
+        ("amp_bf16+dynamic_int8", "amp_bf16 is a way to train and no stage"),
+        ("amp_bf16:0", "a whole number from 1 up"),
+        ("amp_bf16:few", "a whole number from 1 up"),
+        ("amp_bf61", "did you mean"),
     ],
 )
-def test_bad_names_are_usage_errors(collected, words, said):
-    result = collected(SUITES, "--co", "-q", *words)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert said in "\n".join(result.errlines)
+def test_bad_names_are_usage_errors(technique, said):
+    with pytest.raises(pytest.UsageError, match=re.escape(said)):
+        asked(technique)
 
 
-def test_the_training_suite_knows_only_what_trains(collected):
-    result = collected(TRAINING, "--co", "-q", "--technique=dynamic_int8")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "amp_bf16" in "\n".join(result.errlines)
+def test_the_training_suite_knows_only_what_trains():
+    with pytest.raises(pytest.UsageError, match="amp_bf16"):
+        asked("dynamic_int8", trains=True)
