@@ -14,7 +14,7 @@ from gauge.capability import FORMS, Requirement, compatible
 from gauge.names import base, glob_matches, is_glob, names_match, suggestion
 from gauge.policy_entry import DIRECTIONS, KEYS, Limit, LimitEntry, Match, Waiver, keys_of
 from gauge.policy_lines import Block, locate
-from gauge.verdict import BATCH_GATES, GATES
+from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES
 
 CLASSES = ("A", "B", "C")
 SHARES = ("accuracy", "fidelity", "training_steps", "training_accuracy")
@@ -148,8 +148,9 @@ class _Reader:
         """The row as a limit."""
         gate, match, reason, requires = self.common()
         near = self.text("near") if "near" in self.row else None
-        if near and gate != "speed":
-            raise self.fail("near", f"near in a {gate} limit", "near only where gate = 'speed'")
+        if near and gate not in TIMED_GATES:
+            wanted = " or ".join(f"gate = {one!r}" for one in TIMED_GATES)
+            raise self.fail("near", f"near in a {gate} limit", f"near only where {wanted}")
         limit = None
         if self.expects(gate):
             way = DIRECTIONS[gate]

@@ -76,6 +76,9 @@ GATES = tuple(SCALES)
 TRAINING_GATES = tuple(gate for gate in GATES if gate.startswith("training_"))
 """Those asked of a technique that trains, and no others are."""
 
+TIMED_GATES = ("speed", "training_speed")
+"""The gates that are decided by times, which all cells take in turns."""
+
 BATCH_GATES = ("speed", "memory")
 """The gates that are asked once per batch size."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from gauge.verdict import BATCH_GATES, GATES, TRAINING_GATES
+from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES, TRAINING_GATES
 from suites.matrix import Cell
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ByCell(LoadScopeScheduling):
         if asked is None:
             return nodeid
         cell, gate = asked
-        timed = gate == "speed"
+        timed = gate in TIMED_GATES
         scope = f"{'time' if timed else 'build'} {cell.id}"
         self.units[scope] = cell, timed
         return scope

@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,9 +15,6 @@ from suites import naming
 from suites.catalog import CLASS_OF, Catalog
 from suites.combinations import PIPELINES
 from suites.naming import Stage
-
-if TYPE_CHECKING:
-    from suites.options import Settings
 
 
 @dataclass(frozen=True)
@@ -78,34 +74,6 @@ def cells(
                 if everything or _standard(catalog, model, technique, holds):
                     found.append(_cell(catalog, model, technique, target))
     return found
-
-
-def asked(catalog: Catalog, settings: Settings, *, trains: bool) -> list[Cell]:
-    """The cells of a run, the gates' first.
-
-    trains: whether the training suite is named; a technique of its own asks it as well.
-    """
-    found = []
-    patterns = by_suite(catalog, settings.techniques)
-    for suite, wanted in patterns.items():
-        if suite == "training" and trains and settings.techniques:
-            wanted = wanted or list(settings.techniques)
-        everything = not settings.techniques and (suite == "gates" or trains)
-        if wanted or everything:
-            found += cells(
-                catalog,
-                matrix=settings.matrix,
-                targets=settings.targets,
-                models=settings.models,
-                techniques=wanted,
-                suite=suite,
-            )
-    return found
-
-
-def named_paths(config: pytest.Config) -> list[Path]:
-    """The files and folders that the command names."""
-    return [config.invocation_params.dir / arg.partition("::")[0] for arg in config.args]
 
 
 def prefixes(catalog: Catalog, cell: Cell, target: str) -> list[Cell]:
@@ -221,23 +189,6 @@ def _undeclared(catalog: Catalog, text: str, declared: list[str]) -> str:
     if not set(names) & {base(one) for one in declared} and len(names) == 1:
         raise _unknown("technique", text, declared)
     return naming.format_pipeline(stages, variants)
-
-
-def by_suite(catalog: Catalog, patterns: Iterable[str]) -> dict[str, list[str]]:
-    """Patterns of --technique by the suite they select from.
-
-    A pattern that also matches what the gates ask (`*`) is theirs: nobody asks for hours of
-    training by a star.
-    """
-    found: dict[str, list[str]] = {"gates": [], "training": []}
-    for pattern in patterns:
-        hit = {
-            suite
-            for suite in found
-            if any(names_match(base(pattern), name) for name in catalog.of_suite(suite))
-        }
-        found["training" if hit == {"training"} else "gates"].append(pattern)
-    return found
 
 
 def _select(kind: str, known: list[str], patterns: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from gauge.cache import Cache, digest
 from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
-from gauge.verdict import BATCH_GATES, TRAINING_GATES
+from gauge.verdict import BATCH_GATES, TIMED_GATES, TRAINING_GATES
 from suites import keys
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
@@ -43,9 +43,9 @@ def lines(run: Run) -> Iterator[str]:
         state, cost = _cell(run, cache, durations, cell, trained)
         seconds += cost
         yield f"  {cell.id}  [{state}]  {_limits(run, cell)}"
-    if any(gate == "speed" for _, gate, _ in run.selected.values()):
-        controls = min(CONTROLS, len({cell.model for cell in cells}))
-        seconds += controls * 12 * durations.guess("A/A", "speed")
+    for timed in TIMED_GATES:
+        models = {cell.model for cell, gate, _ in run.selected.values() if gate == timed}
+        seconds += min(CONTROLS, len(models)) * 12 * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
     gated = [cell for cell in cells if not cell.trains]
     yield from _resolution(run, gated)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from gauge.verdict import BATCH_GATES, GATES, TRAINING_GATES
-from suites import export_benchmark, matrix, options, plan, terminal
+from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES, TRAINING_GATES
+from suites import export_benchmark, options, plan, terminal
+from suites.asking import TRAINING, named_paths
 from suites.catalog import ROOT, CatalogError
 from suites.run import Run
 
 KEY = pytest.StashKey[Run]()
 SUITES = ROOT / "suites"
-TRAINING = SUITES / "test_training.py"
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -98,7 +98,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         cell, gate = _asked(item)
-        return int(gate in ("speed", "training_speed")), order[cell.id], GATES.index(gate)
+        return int(gate in TIMED_GATES), order[cell.id], GATES.index(gate)
 
     others = [item for item in items if not item.get_closest_marker("optgauge")]
     items[:] = others + sorted(ours, key=place)
@@ -123,7 +123,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _asks_suites(config: pytest.Config) -> bool:
     """Whether the command names this folder or one that it lies in."""
-    named = matrix.named_paths(config)
+    named = named_paths(config)
     return any(one == SUITES or one in SUITES.parents or SUITES in one.parents for one in named)
 
 

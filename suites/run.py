@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +13,9 @@ from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
-from gauge.verdict import TRAINING_GATES, Verdict
+from gauge.verdict import TIMED_GATES, TRAINING_GATES, Verdict
 from reports import records as record_files
-from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
+from suites import ablation, asking, exporting, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
@@ -27,7 +26,6 @@ from suites.progress import Progress
 from suites.rounds import Rounds
 from suites.training import Training
 
-TRAINING = "test_training.py"
 SAVE_EVERY_SECONDS = 10.0
 
 Question = tuple[Cell, str, int | None]
@@ -56,8 +54,8 @@ class Run:
         """Read options, catalogue, cells and policy; nothing is started."""
         settings = options.read(config.option, ROOT)
         catalog = catalogs.read(settings.plugins)
-        named = matrix.named_paths(config)
-        cells = matrix.asked(catalog, settings, trains=ROOT / "suites" / TRAINING in named)
+        named = asking.named_paths(config)
+        cells = asking.asked(catalog, settings, trains=asking.TRAINING in named)
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),
@@ -120,7 +118,6 @@ class Run:
         self._new: dict[Cell, bool] = {}
         if not self.worker:
             self._lanes(self.asked_cells)
-            self.training.open_lanes(self._training_limits())
         self.progress.remaining = self.remaining
         self._answers: dict[Question, tuple[Verdict, float]] = {}
         self.begun = True
@@ -174,6 +171,13 @@ class Run:
         self.engine.notices += found
 
     def _lanes(self, cells: list[Cell]) -> None:
+        """What is timed of these cells, in turns, and the A/A cells beside it."""
+        steps: dict[Cell, float | None] = {}
+        for cell, gate, _ in self.selected.values():
+            if gate == "training_speed" and cell in cells:
+                limit = self.limit(cell, gate, None)
+                steps[cell] = limit.bound if isinstance(limit, Limit) else None
+        self.training.open_lanes(steps)
         batches: dict[Cell, list[int]] = {}
         for cell, gate, batch in self.selected.values():
             if gate == "speed" and batch is not None and cell in cells:
@@ -188,12 +192,6 @@ class Run:
             self.rounds.add(cell, tracks)
         self._ablation_lanes(list(batches))
         self.rounds.add_controls()
-
-    def _training_limits(self) -> Iterator[tuple[Cell, float | None]]:
-        for cell, gate, _ in self.selected.values():
-            if gate == "training_speed":
-                limit = self.limit(cell, gate, None)
-                yield cell, limit.bound if isinstance(limit, Limit) else None
 
     def _ablation_lanes(self, cells: list[Cell]) -> None:
         """Times for what pipelines pass through, where the run does not time them anyway."""
@@ -238,7 +236,7 @@ class Run:
         are timed in turns.
         """
         self._new.setdefault(cell, True)
-        if gate == "speed":
+        if gate in TIMED_GATES:
             self._lanes([one for one, new in self._new.items() if new])
             self._new = dict.fromkeys(self._new, False)
 
@@ -264,10 +262,10 @@ class Run:
     def remaining(self) -> float:
         """Seconds that the rest will take, by earlier durations."""
         guess = self.engine.durations.guess
-        total = self.rounds.expected()
+        total = self.rounds.expected() + self.training.rounds.expected()
         built = set()
         for nodeid, (cell, gate, _) in self.selected.items():
-            if nodeid in self.records or gate == "speed":
+            if nodeid in self.records or gate in TIMED_GATES:
                 continue
             if cell.trains:
                 total += self.training.expected(cell, gate)
@@ -284,9 +282,9 @@ class Run:
     # The end
 
     def finish_controls(self) -> None:
-        """Complete the A/A cells, when anything was timed."""
-        if any(gate == "speed" for _, gate, _ in self.selected.values()):
-            self.rounds.finish_controls()
+        """Complete the A/A cells; there are none where nothing was timed."""
+        self.rounds.finish_controls()
+        self.training.rounds.finish_controls()
 
     def header_parts(self) -> dict[str, Any]:
         """What this process adds to the run's record."""

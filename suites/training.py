@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gauge.cache import Entry
+from gauge.cache import Entry, digest
 from gauge.order import candidate_first
 from suites import keys
 from suites.engine import Engine
 from suites.matrix import Cell
 from suites.options import Settings
-from suites.rounds import Rounds, Track
+from suites.rounds import Rounds
 
 SEEDS = {"quick": 3, "standard": 3, "thorough": 6}
 """Trainings a side: the fewest that give an interval worth the name, and twice as many."""
@@ -27,7 +27,7 @@ class Training:
     def __init__(self, engine: Engine, effort: str) -> None:
         self.engine = engine
         self.seeds = seeds_of(engine.settings)
-        self.rounds = Rounds(Steps(engine), effort)  # type: ignore[arg-type]
+        self.rounds = Rounds(Steps(self), effort, "training-AA")
 
     def considered(self, cell: Cell) -> dict[str, Any]:
         """How the technique trains here; Stopped where it refuses."""
@@ -51,8 +51,9 @@ class Training:
             label = cell.id if candidate else f"{cell.model}-{cell.target}"
             return engine.job("training_run", label, "train", arguments, keep=False)
 
-        name = ("training", tuple(sorted((k, repr(v)) for k, v in key.items())))
-        return engine.once(name, lambda: engine._cached("trainings", key, build))
+        return engine.once(
+            ("training", digest(key)), lambda: engine._cached("trainings", key, build)
+        )
 
     def memory(self, cell: Cell, number: int, *, candidate: bool) -> dict[str, Any]:
         """Peak memory of one side's first steps, in a process of its own."""
@@ -61,39 +62,34 @@ class Training:
         make = lambda: self.engine.job("training_memory", cell.id, "memory", arguments)  # noqa: E731
         return self.engine.once(("training_memory", cell, number, candidate), make)
 
-    def open_lanes(self, limits: Iterable[tuple[Cell, float | None]]) -> None:
-        """Cells whose steps are timed in turns; a bound of None is told, not held to."""
-        for cell, bound in limits:
-            if (cell.id, False) not in self.rounds.lanes:
+    def open_lanes(self, limits: Mapping[Cell, float | None]) -> None:
+        """Cells whose steps are timed in turns; a bound of None is told, not held to.
+
+        With A/A cells: steps of FP32 training against the same, for models that train at all.
+        """
+        for cell, bound in limits.items():
+            if "train" in self.engine.catalog.models[cell.model].methods:
                 track = self.rounds.track(STEP, bound, reported=bound is None)
                 self.rounds.add(cell, {STEP: track})
+        self.rounds.add_controls()
 
     def expected(self, cell: Cell, gate: str) -> float:
-        """Seconds that a gate will take, by earlier durations."""
+        """Seconds that a gate will take, by earlier durations; times are in the rounds' own."""
         guess = self.engine.durations.guess
         if gate == "training_memory":
             return 2 * guess(cell.id, "memory")
-        if gate == "training_speed":
-            return self.rounds.looks[1] * guess(cell.id, "speed")
         # The gates of a cell share its trainings.
         new = gate == "training_steps" and not self.engine.known("training_consider", cell)
         return 2 * len(self.seeds) * guess(cell.model, "train") if new else 0.0
 
-    def timed(self, cell: Cell) -> Track:
-        """The cell's processes; Stopped where none can be had."""
-        self.considered(cell)
-        track = self.rounds.until(cell, STEP)
-        if track.stopped:
-            raise track.stopped
-        return track
-
 
 class Steps:
-    """What suites.rounds asks of an engine, with a training step in place of an inference."""
+    """Times training steps in the place of inferences (suites.rounds.Timer)."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.settings, self.durations = engine.settings, engine.durations
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.engine = training.engine
+        self.settings, self.durations = self.engine.settings, self.engine.durations
 
     def device_of(self, target: str) -> str:
         return self.engine.device_of(target)
@@ -109,10 +105,15 @@ class Steps:
         control: bool,
         singles: dict[int, float],
     ) -> dict[str, Any]:
-        """One process that takes steps of FP32 training and of the technique's in turns."""
-        assert not control, "no A/A lane is opened for training"
+        """One process that takes steps of FP32 training and of the technique's in turns.
+
+        control: of FP32 training and once more of FP32 training.
+        """
+        if not control:
+            self.training.considered(cell)
         arguments = {
             **common(cell),
+            "control": control,
             "batch": STEP,
             "seconds": seconds[STEP],
             "least_blocks": blocks[STEP],

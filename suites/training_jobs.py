@@ -13,6 +13,7 @@ import torch
 import optimizers
 from gauge import affinity, memory, recompiles, timing
 from optimizers.amp import MixedPrecision
+from suites import stopwatch
 from suites import world as shared
 from suites.world import World
 from zoo import precision
@@ -75,13 +76,17 @@ def training_memory(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def training_speed(arguments: dict[str, Any]) -> dict[str, Any]:
-    """A step of FP32 training and one of the technique's, in turns in this process."""
+    """A step of FP32 training and one of the technique's, in turns in this process.
+
+    With "control" both are FP32's.
+    """
     cpus = affinity.allowed()
     world = World(arguments)
     arms: dict[bool, Callable[..., Any]] = {}
     batch: Any = None
     for candidate in (True, False) if arguments["candidate_first"] else (False, True):
-        _, trace = _train(world, _precision(world, candidate, 1))
+        mixed = candidate and not arguments["control"]
+        _, trace = _train(world, _precision(world, mixed, 1))
         arms[candidate], batch = _repeated(trace), trace.batch
     affinity.pin(cpus)
     name = str(arguments["batch"])
@@ -96,6 +101,7 @@ def training_speed(arguments: dict[str, Any]) -> dict[str, Any]:
         candidate_first=arguments["candidate_first"],
         watch=recompiles.watch,
         single_seconds=arguments["single_seconds"],
+        with_energy=arguments["number"] < stopwatch.ENERGY_PROCESSES,
     )
     return {"batches": {name: {**measured.as_dict(), "samples_a_step": len(batch[1])}}}
 

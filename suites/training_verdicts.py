@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.judge_training import judge_training_accuracy, judge_training_steps
-from gauge.policy import NoExpectation
 from gauge.verdict import Status, Verdict
+from suites import times
 from suites.matrix import Cell
+from suites.training import STEP
 
 if TYPE_CHECKING:
     from suites.run import Run
@@ -88,25 +89,22 @@ def _memory_of(run: Run, cell: Cell, processes: int) -> Verdict:
 
 
 def _speed(run: Run, cell: Cell, batch: None) -> Verdict:
-    from suites.verdicts import timed
-
+    run.training.considered(cell)
+    rounds = run.training.rounds
+    measured = times.measured(run, rounds, cell, STEP)
     limit = run.limit(cell, "training_speed", None)
-    bound = None if isinstance(limit, NoExpectation) else limit.bound
-    run.training.open_lanes([(cell, bound)])
-    track = run.training.timed(cell)
-    measured = timed(run, track)
-    verdict = judges.judge_speed(measured, limit, run.training.rounds.looks)
+    verdict = judges.judge_speed(measured, limit, rounds.looks)
+    processes = rounds.lanes[cell.id, False].tracks[STEP].runs[0]
+    samples = processes[0]["samples_a_step"] if processes else None
+    verdict = times.here(run, cell, verdict, f"steps of {samples} samples")
     rates = {
         arm: None if seconds is None else 1 / seconds
         for arm, seconds in measured["medians"].items()
     }
-    process = next(iter(track.runs[0]), None)
-    evidence = {
-        **verdict.evidence,
-        "steps_per_second": rates,
-        "samples_a_step": process and process["samples_a_step"],
-    }
-    return dataclasses.replace(verdict, gate="training_speed", evidence=evidence)
+    told = {"steps_per_second": rates, "samples_a_step": samples}
+    return dataclasses.replace(
+        verdict, gate="training_speed", evidence={**verdict.evidence, **told}
+    )
 
 
 GATES: dict[str, Callable[..., Verdict]] = {

@@ -67,12 +67,12 @@ def fit(module: nn.Module, split: Split, recipe: Recipe, seed: int) -> None:
         module.to(memory_format=layout).train()
         optimiser = _optimiser(module, recipe)
         step = Step(module, recipe, optimiser, precision, trace)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: one_cycle((step + 1) / (total + 1))
-        )
-        for batch, labels in itertools.islice(_batches(split, recipe, seed), precision.most_steps):
+        batches = itertools.islice(_batches(split, recipe, seed), precision.most_steps)
+        for number, (batch, labels) in enumerate(batches, 1):
+            # By batches seen, not by updates: torch's schedulers warn where the first is skipped.
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate * one_cycle(number / (total + 1))
             step(batch, labels)
-            schedule.step()
             if trace is not None and precision.most_steps is not None:
                 trace.step, trace.batch = step, (batch, labels)
     module.zero_grad(set_to_none=True)

@@ -1,0 +1,121 @@
+"""How trainings are told: on the page, in Markdown and in the terminal, beside other cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from reports_fixtures import cell, run_record, verdict
+
+from reports import training
+from reports.cells import group
+from reports.records import Records
+from reports.render import page
+from reports.summarize import summarize
+from reports.summary import markdown
+from reports.terminal import terminal_table, training_table
+
+RUNS = [
+    {
+        "seed": seed, "attempted": 780, "taken": 778, "nonfinite_losses": 0, "low": 3, "layers": 3,
+        "dtype": "float16", "scale": 65536.0 / 2**seed,
+    }
+    for seed in range(3)
+]  # fmt: skip
+CURVES = [
+    {
+        "seed": seed,
+        "baseline": [[10, 2.3], [20, 1.1], [30, 0.4]],
+        "candidate": [[10, 2.4], [20, None], [30, 0.5]],
+    }
+    for seed in range(3)
+]
+
+
+def told(gate: str, unit: str = "ratio", **fields: Any) -> dict[str, Any]:
+    record = verdict("lstm", "amp_fp16", "speed", family="training", **fields)
+    return {**record, "gate": gate, "unit": unit, "batch": None}
+
+
+def trainings() -> list[dict[str, Any]]:
+    steps = {"runs": RUNS, "curves": CURVES}
+    scores = {"baseline": [0.96], "candidate": [0.959]}
+    rates = {"baseline": 1234.5, "candidate": 2345.6}
+    speed = {"steps_per_second": rates, "samples_a_step": 50, "processes": [0.64, 0.65, 0.63]}
+    return [
+        told("training_steps", "fraction", value=0.997, limit={"min": 0.98}, evidence=steps),
+        told("training_accuracy", "fraction", value=0.001, low=-0.004, high=0.006,
+             limit={"max": 0.01}, evidence={"scores": scores}),
+        told("training_memory", value=0.8, limit={"max": 1.1}),
+        told("training_speed", value=1.9, low=1.85, high=1.95, limit={"min": 1.0}, evidence=speed),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def alone() -> Records:
+    return Records(run_record(selected_cells=1), trainings())
+
+
+@pytest.fixture
+def beside() -> Records:
+    verdicts = [*cell("lstm", "dynamic_int8"), *trainings()]
+    return Records(run_record(selected_cells=2), verdicts)
+
+
+def test_a_training_is_a_row_of_its_own_numbers(alone):
+    (row,) = training_table(alone)
+    assert row[:3] == ("lstm", "cpu", "amp_fp16")
+    assert row.steps_a_second == "1234 → 2346"
+    assert row.speedup.startswith("1.90×")
+    assert row.drop.startswith("0.10")
+    assert row.steps_taken == "2334 of 2340, scale 16384"
+
+
+def test_what_was_not_measured_is_not_available():
+    refused = [{**one, "status": "REFUSED", "value": None, "evidence": {}} for one in trainings()]
+    (row,) = training_table(Records(run_record(), refused))
+    assert set(row[3:]) == {"not available"}
+
+
+def test_no_way_to_train_is_recommended_as_an_optimised_model(alone, beside):
+    assert terminal_table(alone) == []
+    assert [row.technique for row in terminal_table(beside)] == ["dynamic_int8"]
+    found = summarize(beside)
+    assert {mean.technique for mean in found.means} == {"dynamic_int8"}
+    assert {key[1] for key in found.pareto} == {"dynamic_int8"}
+
+
+def test_the_page_has_a_section_for_trainings_and_leaves_out_what_only_models_have(alone, beside):
+    text = page(alone)
+    assert 'id="training"' in text
+    assert "Training curves" in text
+    assert "FP32 1234 → 2346 steps of 50 samples a second" in text
+    assert "seed 2: 778 of 780 steps taken, 2 skipped" in text
+    assert 'id="recommended"' not in text
+    assert 'href="#recommended"' not in text
+    both = page(beside)
+    assert 'id="training"' in both
+    assert 'id="recommended"' in both
+    assert both.count("amp_<wbr>fp16") == 3  # training, every cell, its own section
+
+
+def test_a_page_without_trainings_has_no_section_for_them():
+    text = page(Records(run_record(), cell("lstm", "dynamic_int8")))
+    assert "Training curves" not in text
+    assert 'id="training"' not in text
+    assert 'href="#training"' not in text
+
+
+def test_markdown_tells_the_same(alone):
+    text = markdown(alone)
+    assert "## Training, against FP32 training" in text
+    assert "1234 → 2346" in text
+    assert "## Recommended" not in text
+
+
+def test_a_curve_without_two_points_is_not_drawn():
+    records = trainings()
+    lost = {"seed": 0, "baseline": [[1, 0.5]], "candidate": [[1, None]]}
+    records[0]["evidence"] = {"curves": [lost]}
+    (found,) = group(Records(run_record(), records))
+    assert training.curves(found) == ""
