@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +15,23 @@ from suites.matrix import Cell, cells
 if TYPE_CHECKING:
     from suites.options import Settings
 
+GATES = ROOT / "suites" / "test_gates.py"
 TRAINING = ROOT / "suites" / "test_training.py"
 
 
-def asked(catalog: Catalog, settings: Settings, *, trains: bool) -> list[Cell]:
+def asked(catalog: Catalog, settings: Settings, named: Collection[Path]) -> list[Cell]:
     """The cells of a run, the gates' first.
 
-    trains: whether the training suite is named; a technique of its own asks it as well.
+    named: what the command names. The training suite is asked where its file is, or where a
+    technique of its own is. Raises pytest.UsageError where a named file has nothing to ask.
     """
-    found = []
+    found: list[Cell] = []
+    trains = TRAINING in named
     for suite, wanted in _by_suite(catalog, settings.techniques).items():
-        named = suite == "gates" or trains
+        everything = not settings.techniques and (trains or suite == "gates")
         if suite == "training" and trains and not wanted:
             wanted = list(settings.techniques)  # `*`, or a name that is told to be none of its own
-        if wanted or (named and not settings.techniques):
+        if wanted or everything:
             found += cells(
                 catalog,
                 matrix=settings.matrix,
@@ -37,6 +40,12 @@ def asked(catalog: Catalog, settings: Settings, *, trains: bool) -> list[Cell]:
                 techniques=wanted,
                 suite=suite,
             )
+    if GATES in named and all(cell.trains for cell in found):
+        words = " ".join(f"--technique {one}" for one in settings.techniques)
+        raise pytest.UsageError(
+            f"suites/test_gates.py has nothing to ask of ways to train, and {words} names no "
+            f"other: pytest suites/test_training.py {words}"
+        )
     return found
 
 

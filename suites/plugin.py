@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES, TRAINING_GATES
-from suites import export_benchmark, options, plan, terminal
-from suites.asking import TRAINING, named_paths
+from suites import asking, export_benchmark, options, plan, terminal
 from suites.catalog import ROOT, CatalogError
 from suites.run import Run
 
@@ -47,11 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Each suite is collected where something is asked of it: training takes minutes a model."""
     run = config.stash.get(KEY, None)
-    if collection_path == TRAINING:
-        return None if run is not None and run.cells_of(TRAINING_GATES[0]) else True
-    if collection_path == SUITES / "test_gates.py" and run is not None:
-        return None if run.cells_of("speed") else True
-    return None
+    if run is None or collection_path not in (asking.GATES, asking.TRAINING):
+        return None
+    trains = collection_path == asking.TRAINING
+    return None if any(cell.trains == trains for cell in run.cells) else True
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -81,7 +79,7 @@ def _gate(function: Any) -> str | None:
     gate = function.originalname.removeprefix("test_")
     if gate not in GATES:
         return None
-    home = TRAINING if gate in TRAINING_GATES else SUITES / "test_gates.py"
+    home = asking.TRAINING if gate in TRAINING_GATES else asking.GATES
     return gate if function.path == home else None
 
 
@@ -123,7 +121,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _asks_suites(config: pytest.Config) -> bool:
     """Whether the command names this folder or one that it lies in."""
-    named = named_paths(config)
+    named = asking.named_paths(config)
     return any(one == SUITES or one in SUITES.parents or SUITES in one.parents for one in named)
 
 

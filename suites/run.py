@@ -54,8 +54,7 @@ class Run:
         """Read options, catalogue, cells and policy; nothing is started."""
         settings = options.read(config.option, ROOT)
         catalog = catalogs.read(settings.plugins)
-        named = asking.named_paths(config)
-        cells = asking.asked(catalog, settings, trains=asking.TRAINING in named)
+        cells = asking.asked(catalog, settings, asking.named_paths(config))
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),

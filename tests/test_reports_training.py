@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from reports_fixtures import cell, run_record, verdict
+from reports_fixtures import cell, run_record
+from reports_fixtures import training as training_cell
 
 from reports import training
 from reports.cells import group
@@ -15,40 +16,9 @@ from reports.summarize import summarize
 from reports.summary import markdown
 from reports.terminal import terminal_table, training_table
 
-RUNS = [
-    {
-        "seed": seed, "attempted": 780, "taken": 778, "nonfinite_losses": 0, "low": 3, "layers": 3,
-        "dtype": "float16", "scale": 65536.0 / 2**seed,
-    }
-    for seed in range(3)
-]  # fmt: skip
-CURVES = [
-    {
-        "seed": seed,
-        "baseline": [[10, 2.3], [20, 1.1], [30, 0.4]],
-        "candidate": [[10, 2.4], [20, None], [30, 0.5]],
-    }
-    for seed in range(3)
-]
-
-
-def told(gate: str, unit: str = "ratio", **fields: Any) -> dict[str, Any]:
-    record = verdict("lstm", "amp_fp16", "speed", family="training", **fields)
-    return {**record, "gate": gate, "unit": unit, "batch": None}
-
 
 def trainings() -> list[dict[str, Any]]:
-    steps = {"runs": RUNS, "curves": CURVES}
-    scores = {"baseline": [0.96], "candidate": [0.959]}
-    rates = {"baseline": 1234.5, "candidate": 2345.6}
-    speed = {"steps_per_second": rates, "samples_a_step": 50, "processes": [0.64, 0.65, 0.63]}
-    return [
-        told("training_steps", "fraction", value=0.997, limit={"min": 0.98}, evidence=steps),
-        told("training_accuracy", "fraction", value=0.001, low=-0.004, high=0.006,
-             limit={"max": 0.01}, evidence={"scores": scores}),
-        told("training_memory", value=0.8, limit={"max": 1.1}),
-        told("training_speed", value=1.9, low=1.85, high=1.95, limit={"min": 1.0}, evidence=speed),
-    ]  # fmt: skip
+    return training_cell("lstm", "amp_fp16")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from running import PLUGINS, ROOT, Ran, suites
 
 from gauge.machine import cpu_flags
-from suites import catalog, matrix
+from suites import asking, catalog
 from suites.matrix import Cell
 
 pytest_plugins = ["pytester"]
@@ -109,7 +109,25 @@ def test_the_page_draws_the_curves_and_tells_the_steps(ran):
     page = (ran.report / "index.html").read_text()
     assert "Training curves" in page
     assert "seed 2: 20 of 20 steps taken" in page
-    assert "test_training.py" in ran.output or "training_steps" in ran.output
+    assert "training, against FP32 training:" in ran.output
+    assert "60 of 60, scale" in ran.output
+
+
+def test_steps_have_an_a_a_cell_of_their_own(ran):
+    """FP32 training against FP32 training, for the one model whose steps are timed."""
+    (control,) = ran.run["aa"]
+    assert (control["of"], control["model"]) == ("training step", "digits_mlp")
+    assert control["processes"] == 4
+    assert 0.8 < control["value"] < 1.25
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has no BF16")
+def test_gates_of_training_that_judge_by_chance_are_ordered(ran):
+    verdicts = ran.verdicts("digits_mlp-amp_bf16-cpu")
+    for name in ("training_accuracy", "training_speed"):
+        told = verdicts[name]["evidence"]["triage"]
+        assert 0 < told["p"] <= told["q"] <= 1
+        assert told["of"] == 2
 
 
 @pytest.fixture
@@ -156,7 +174,7 @@ def asked(*techniques: str, trains: bool = False, models: tuple[str, ...] = ()) 
     settings = SimpleNamespace(
         techniques=techniques, models=models, targets=("cpu",), matrix="standard"
     )
-    return matrix.asked(catalog.read(), settings, trains=trains)
+    return asking.asked(catalog.read(), settings, [asking.TRAINING] if trains else [])
 
 
 @pytest.mark.parametrize("techniques", [(), ("*",), ("none",)])
@@ -184,6 +202,15 @@ def test_the_named_suite_has_every_model_that_trains():
 def test_bad_names_are_usage_errors(technique, said):
     with pytest.raises(pytest.UsageError, match=re.escape(said)):
         asked(technique)
+
+
+def test_the_gates_have_nothing_to_ask_of_a_way_to_train():
+    settings = SimpleNamespace(
+        techniques=("amp_bf16",), models=(), targets=("cpu",), matrix="standard"
+    )
+    with pytest.raises(pytest.UsageError, match=re.escape("test_training.py --technique amp")):
+        asking.asked(catalog.read(), settings, [asking.GATES])
+    assert asking.asked(catalog.read(), settings, [ROOT / "suites"])
 
 
 def test_the_training_suite_knows_only_what_trains():

@@ -51,3 +51,27 @@ def test_two_workers_leave_one_whole_record(tmp_path: Path):
     good = {name for name, all_of in statuses.items() if all_of <= {"PASS", "NO_EXPECTATION"}}
     exported = tmp_path / "export"
     assert {one.name for one in exported.iterdir()} == good if good else not exported.exists()
+
+
+def test_workers_time_the_steps_of_what_they_trained(tmp_path: Path):
+    cells = ["normalised-bf16_anywhere-cpu", "normalised-bf16_anywhere:4-cpu"]
+    ran = suites(
+        tmp_path / "out",
+        tmp_path / "cache",
+        *("--model=normalised", "--technique=bf16_anywhere", "--effort=quick", "-n", "2", "-v"),
+        *(f"--plugin={PLUGINS / name}.py" for name in ("traced", "trains")),
+        environment={VARIABLE: str(tmp_path), "TRACE": str(tmp_path / "trace")},
+    )
+    assert_alone(tmp_path / "trace", least=8)
+    found = records.read(ran.report).verdicts
+    assert sorted({one["id"] for one in found}) == cells
+    assert len(found) == 2 * 4
+    assert not [one for one in found if one["status"] in ("ERROR", "REFUSED")], ran.output
+    asked = re.findall(r"\[(gw\d)\].*::test_training_(\w+)\[(\S+)\]", ran.output)
+    for cell in cells:
+        assert len({worker for worker, _, of in asked if of == cell}) == 1
+        assert [gate for _, gate, of in asked if of == cell][-1] == "speed"
+    # One record of FP32's own steps, whichever workers measured it.
+    (control,) = ran.run["aa"]
+    assert (control["of"], control["model"]) == ("training step", "normalised")
+    assert control["processes"] >= 4
