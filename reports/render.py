@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports import charts, formats, names, trust, view
+from reports import charts, formats, names, training_chart, trust, view
 from reports import records as reading
 from reports import summary as markdown
 from reports.cells import SEVERITY
@@ -113,6 +113,7 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
         "optimised": not summary.cells or not all(cell.trains for cell in summary.cells),
         "matrix": view.matrix(summary),
         "trainings": view.trainings(summary),
+        "curves": [_safe(plot) for plot in training_chart.curves(summary.cells)],
         "means": view.means(summary),
         "coverage": view.coverage(summary),
         "errored": view.groups(summary.coverage.errored),

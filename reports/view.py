@@ -291,7 +291,6 @@ def section(cell: Cell, level: int) -> View:
         ],
         "details": detail.details(cell) if level < 2 else [],
         "samples": _samples(cell, plots=level == 0) if level < 2 else [],
-        "curves": training.curves(cell) if level == 0 else "",
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from reports_fixtures import cell, run_record
 from reports_fixtures import training as training_cell
 
-from reports import training
+from reports import charts, training_chart
 from reports.cells import group
 from reports.records import Records
 from reports.render import page
@@ -58,7 +58,7 @@ def test_no_way_to_train_is_recommended_as_an_optimised_model(alone, beside):
 def test_the_page_has_a_section_for_trainings_and_leaves_out_what_only_models_have(alone, beside):
     text = page(alone)
     assert 'id="training"' in text
-    assert "Training curves" in text
+    assert "Training curves of lstm · amp_fp16 · cpu" in text
     assert "FP32 1234 → 2346 steps of 50 samples a second" in text
     assert "seed 2: 778 of 780 steps taken, 2 skipped" in text
     assert 'id="recommended"' not in text
@@ -87,5 +87,11 @@ def test_a_curve_without_two_points_is_not_drawn():
     records = trainings()
     lost = {"seed": 0, "baseline": [[1, 0.5]], "candidate": [[1, None]]}
     records[0]["evidence"] = {"curves": [lost]}
-    (found,) = group(Records(run_record(), records))
-    assert training.curves(found) == ""
+    assert training_chart.curves(group(Records(run_record(), records))) == []
+
+
+def test_many_trainings_do_not_make_the_page_grow():
+    records = [one for model in range(30) for one in training_cell(f"m{model}", "amp_fp16")]
+    text = page(Records(run_record(selected_cells=30), records))
+    assert text.count("Training curves of") == charts.MOST_PLOTS
+    assert len(text) < 1_500_000

@@ -107,7 +107,7 @@ def test_batchnorm_trains_with_a_tail_of_one_and_batches_in_parts(ran):
 
 def test_the_page_draws_the_curves_and_tells_the_steps(ran):
     page = (ran.report / "index.html").read_text()
-    assert "Training curves" in page
+    assert "Training curves of digits_mlp" in page
     assert "seed 2: 20 of 20 steps taken" in page
     assert "training, against FP32 training:" in ran.output
     assert "60 of 60, scale" in ran.output
