@@ -35,7 +35,7 @@ def _plot(prefix: str, cell: Cell, drawn: list[Any]) -> Plot | None:
     if not lines:
         return None
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     figure = Figure(figsize=(4.3, 2.6), dpi=72)
     figure.subplots_adjust(left=0.16, right=0.97, top=0.97, bottom=0.19)
@@ -47,6 +47,7 @@ def _plot(prefix: str, cell: Cell, drawn: list[Any]) -> Plot | None:
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.set_xlabel("step", fontsize=10, color=svg.INK)
     ax.set_ylabel("training loss", fontsize=10, color=svg.INK)
     ax.patch.set_visible(False)
