@@ -209,7 +209,9 @@ def _definition(
     for method in needed:
         if whole and method not in methods:
             raise CatalogError(
-                f"{where}: {kind} {name!r} has no method {method}(); every {kind} needs "
+                f"{where}: {kind} {name!r} has no method {method}(); every {kind} "
+                + ('with suite = "training" ' if trains else "")
+                + "needs "
                 + " and ".join(f"{one}()" for one in needed)
             )
     return Definition(kind, name, path, node.lineno, attributes, frozenset(methods), plugin)

@@ -38,7 +38,7 @@ STEPS = (
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("training")
     models = "digits_mlp bursts nan_loss keeps_fp32 normalised own_loop".split()
-    techniques = "amp_bf16 amp_fp16 bf16_anywhere bf16_anywhere:4 unscaled".split()
+    techniques = "amp_bf16 amp_fp16 bf16_anywhere bf16_anywhere:4 unscaled never".split()
     words = [word for name in models for word in ("--model", name)]
     words += [word for name in techniques for word in ("--technique", name)]
     keep = f"({STEPS}) and not (digits_mlp and (anywhere or unscaled))"
@@ -119,6 +119,15 @@ def test_steps_have_an_a_a_cell_of_their_own(ran):
     assert (control["of"], control["model"]) == ("training step", "digits_mlp")
     assert control["processes"] == 4
     assert 0.8 < control["value"] < 1.25
+
+
+def test_what_is_refused_takes_no_turn_among_the_steps_that_are_timed(ran):
+    verdicts = ran.verdicts("digits_mlp-never-cpu")
+    assert {one["status"] for one in verdicts.values()} == {"REFUSED"}
+    assert {one["reason"] for one in verdicts.values()} == {"never trains"}
+    logs = [path.name for path in (ran.report.parent / "cache").glob("runs/*/logs/*/*.speed.log")]
+    assert "digits_mlp-training-AA-cpu.speed.log" in logs
+    assert "digits_mlp-never-cpu.speed.log" not in logs
 
 
 @pytest.mark.skipif(not HAS_BF16, reason="this CPU has no BF16")

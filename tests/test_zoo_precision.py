@@ -67,6 +67,7 @@ class Bursting(nn.Module):
         return x
 
 
+@pytest.mark.filterwarnings("error")
 def test_steps_with_infinite_gradients_are_skipped_and_counted():
     module, trace = trained(Precision(torch.float16, scaled=True), Bursting())
     assert (trace.taken, len(trace.losses)) == (0, 2)

@@ -38,6 +38,23 @@ class Unscaled(MixedPrecision):
         return Precision(self.dtype, most_steps=5)
 
 
+@optimizers.register
+class Never(MixedPrecision):
+    """Refuses every model."""
+
+    name = "never"
+    family = "training"
+    suite = "training"
+    variants = ({"accumulate": "1"},)
+    dtype = torch.bfloat16
+
+    def lacks(self, target) -> str | None:
+        return "never trains"
+
+    def precision(self, params, target) -> Precision:
+        return Precision(self.dtype)
+
+
 class Planted(zoo.Model):
     """Two layers on a few digits, for one epoch."""
 
