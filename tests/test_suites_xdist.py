@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from running import PLUGINS, assert_alone, suites
 
 from gauge.turns import VARIABLE
 from reports import records
+from suites import catalog, matrix
 
 pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+
+
+def test_times_are_units_of_their_own_for_models_and_for_trainings():
+    from suites.distribution import ByCell
+
+    asked = matrix.cells(catalog.read(), matrix="standard", targets=["cpu"], models=["lstm"])
+    trained = matrix.cells(
+        catalog.read(), matrix="standard", targets=["cpu"], models=["lstm"], suite="training"
+    )
+    config = SimpleNamespace(getvalue=lambda name: ["popen"])
+    schedule = ByCell(config, None, [*asked, *trained], [1])
+    scope = schedule._split_scope
+    assert scope("suites/test_gates.py::test_speed[lstm-none-cpu-b1]") == "time lstm-none-cpu"
+    assert scope("suites/test_gates.py::test_size[lstm-none-cpu]") == "build lstm-none-cpu"
+    found = {
+        scope(f"suites/test_training.py::test_training_{one}[lstm-amp_bf16-cpu]")
+        for one in ("steps", "accuracy", "memory")
+    }
+    assert found == {"build lstm-amp_bf16-cpu"}
+    timed = scope("suites/test_training.py::test_training_speed[lstm-amp_bf16-cpu]")
+    assert timed == "time lstm-amp_bf16-cpu"
 
 
 def assert_cells_stay(output: str) -> None:
