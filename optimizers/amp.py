@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from optimizers.base import Device, Technique, register
 from zoo import Model
@@ -73,8 +74,31 @@ class AmpFp16(MixedPrecision):
     dtype = torch.float16
     cpu_steps: ClassVar[int] = 20
 
+    def refuses(self, model: Model, target: Device) -> str | None:
+        reason = super().refuses(model, target)
+        return _unable_to_recur(model) if reason is None and target.device == "cpu" else reason
+
     def precision(self, params: dict[str, Any], target: Device) -> Precision:
         # A CPU without FP16 arithmetic takes tens of times longer: enough to tell that it works.
         most = self.cpu_steps if target.device == "cpu" else None
         parts = int(params["accumulate"])
         return Precision(self.dtype, scaled=True, accumulate=parts, most_steps=most)
+
+
+def _unable_to_recur(model: Model) -> str | None:
+    """Why this CPU takes no FP16 step of the model's recurrent layers, or None where it does.
+
+    Few CPUs have kernels for them. Asked of the smallest layer of each kind: nothing lists them.
+    """
+    layers = list(model.build().modules())
+    for kind in (nn.RNN, nn.LSTM, nn.GRU):
+        if not any(isinstance(one, kind) for one in layers):
+            continue
+        try:
+            with torch.enable_grad(), torch.autocast("cpu", dtype=AmpFp16.dtype):
+                states, _ = kind(1, 1)(torch.zeros(1, 1, 1))
+            states.float().sum().backward()
+        except RuntimeError as error:
+            said = str(error).partition(". ")[0]
+            return f"this CPU trains no {kind.__name__} in FP16: {said}"
+    return None

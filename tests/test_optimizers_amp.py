@@ -33,6 +33,20 @@ def test_fp16_needs_nothing_of_a_cpu():
     assert refusal("amp_fp16", device()) is None
 
 
+def test_fp16_is_refused_where_a_cpu_cannot_train_a_recurrent_layer_in_it():
+    reason = refusal("amp_fp16", device(), "lstm")
+    model = zoo.get("lstm")
+    module = model.build()
+    with precision.use(Precision(torch.float16, scaled=True, most_steps=1)):
+        if reason is None:
+            model.train(module, 0)
+            return
+        with pytest.raises(RuntimeError):
+            model.train(module, 0)
+    assert "no LSTM in FP16" in reason
+    assert refusal("amp_fp16", device("cuda"), "lstm") is None
+
+
 @pytest.mark.parametrize("technique", ["amp_bf16", "amp_fp16"])
 def test_weights_that_are_not_fp32_or_not_trained_are_refused(technique):
     half = refusal(technique, device("cuda", "bfloat16"))
