@@ -79,7 +79,7 @@ class AmpFp16(MixedPrecision):
         return _unable_to_recur(model) if reason is None and target.device == "cpu" else reason
 
     def precision(self, params: dict[str, Any], target: Device) -> Precision:
-        # A CPU without FP16 arithmetic takes tens of times longer: enough to tell that it works.
+        # A CPU without FP16 arithmetic takes up to 100 times longer: enough to tell that it works.
         most = self.cpu_steps if target.device == "cpu" else None
         parts = int(params["accumulate"])
         return Precision(self.dtype, scaled=True, accumulate=parts, most_steps=most)

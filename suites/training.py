@@ -36,6 +36,10 @@ class Training:
         )
         return self.engine.once(("training_consider", cell), make)
 
+    def seeds_for(self, cell: Cell) -> tuple[int, ...]:
+        """The seeds that both sides are trained with: one where it stops too early to score."""
+        return self.seeds if self.considered(cell)["most_steps"] is None else self.seeds[:1]
+
     def run(self, cell: Cell, seed: int, *, candidate: bool) -> Entry:
         """One training: done now, or from the cache. FP32's is shared by all techniques."""
         engine, most = self.engine, self.considered(cell)["most_steps"]

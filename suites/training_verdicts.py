@@ -27,7 +27,7 @@ def _both(run: Run, cell: Cell) -> list[tuple[int, Mapping[str, Any], Mapping[st
             training.run(cell, seed, candidate=False).meta,
             training.run(cell, seed, candidate=True).meta,
         )
-        for seed in training.seeds
+        for seed in training.seeds_for(cell)
     ]
 
 

@@ -74,7 +74,7 @@ def test_fp16_on_a_cpu_takes_twenty_steps_and_claims_nothing_of_accuracy(ran):
     verdicts = ran.verdicts("digits_mlp-amp_fp16-cpu")
     assert verdicts["training_steps"]["status"] == "PASS"
     runs = verdicts["training_steps"]["evidence"]["runs"]
-    assert {run["attempted"] for run in runs} == {20}
+    assert [run["attempted"] for run in runs] == [20]
     assert all(run["scale"] >= 1 for run in runs)
     accuracy, speed = verdicts["training_accuracy"], verdicts["training_speed"]
     assert (accuracy["status"], accuracy["value"]) == ("NO_EXPECTATION", None)
@@ -108,9 +108,9 @@ def test_batchnorm_trains_with_a_tail_of_one_and_batches_in_parts(ran):
 def test_the_page_draws_the_curves_and_tells_the_steps(ran):
     page = (ran.report / "index.html").read_text()
     assert "Training curves of digits_mlp" in page
-    assert "seed 2: 20 of 20 steps taken" in page
+    assert "seed 0: 20 of 20 steps taken" in page
     assert "training, against FP32 training:" in ran.output
-    assert "60 of 60, scale" in ran.output
+    assert "20 of 20, scale" in ran.output
 
 
 def test_steps_have_an_a_a_cell_of_their_own(ran):
