@@ -42,9 +42,9 @@ class TrainingRow(NamedTuple):
 
 
 def training_table(records: Records) -> list[TrainingRow]:
-    """Each way to train that the run asked; empty where it asked none."""
+    """Each way to train that was measured; empty where none was."""
     found = []
-    for row in training.rows(summarize(records).cells):
+    for row in training.rows(one for one in summarize(records).cells if one.measured):
         numbers = (row.rates, row.speed, row.memory, row.drop, row.taken)
         texts = (row.cell.model, row.cell.target, row.cell.technique, *numbers)
         found.append(TrainingRow(*(names.short(names.plain(text), 60) for text in texts)))
