@@ -38,6 +38,10 @@ DEFAULTS = {
     "speed": Limit("speed", min=1.0),
     "size": Limit("size", max=1.05),
     "memory": Limit("memory", max=1.10),
+    "training_steps": Limit("training_steps", min=0.98),
+    "training_accuracy": Limit("training_accuracy", max=0.01),
+    "training_memory": Limit("training_memory", max=1.10),
+    "training_speed": Limit("training_speed", min=1.0),
 }
 """What a cell is held to when the file says nothing; fidelity has no default."""
 

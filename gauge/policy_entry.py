@@ -22,6 +22,10 @@ DIRECTIONS = {
     "size": "max",
     "speed": "min",
     "memory": "max",
+    "training_steps": "min",
+    "training_accuracy": "max",
+    "training_memory": "max",
+    "training_speed": "min",
 }
 
 Rank = tuple[int, int, int]

@@ -14,9 +14,11 @@ from gauge.capability import FORMS, Requirement, compatible
 from gauge.names import base, glob_matches, is_glob, names_match, suggestion
 from gauge.policy_entry import DIRECTIONS, KEYS, Limit, LimitEntry, Match, Waiver, keys_of
 from gauge.policy_lines import Block, locate
-from gauge.verdict import BATCH_GATES, GATES
+from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES
 
 CLASSES = ("A", "B", "C")
+SHARES = ("accuracy", "fidelity", "training_steps", "training_accuracy")
+"""Gates whose limit is a fraction, not a ratio."""
 _COMMON = ("gate", *KEYS, "reason", "requires", "optional")
 FIELDS = {
     "limit": (*_COMMON, "min", "max", "expect", "near"),
@@ -146,8 +148,9 @@ class _Reader:
         """The row as a limit."""
         gate, match, reason, requires = self.common()
         near = self.text("near") if "near" in self.row else None
-        if near and gate != "speed":
-            raise self.fail("near", f"near in a {gate} limit", "near only where gate = 'speed'")
+        if near and gate not in TIMED_GATES:
+            wanted = " or ".join(f"gate = {one!r}" for one in TIMED_GATES)
+            raise self.fail("near", f"near in a {gate} limit", f"near only where {wanted}")
         limit = None
         if self.expects(gate):
             way = DIRECTIONS[gate]
@@ -292,7 +295,7 @@ class _Reader:
             number = float(value)
         except OverflowError:
             number = math.inf
-        share = gate in ("accuracy", "fidelity")
+        share = gate in SHARES
         if not math.isfinite(number) or number < 0 or (share and number > 1):
             raise self.fail(
                 key,

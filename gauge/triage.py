@@ -16,6 +16,7 @@ from typing import Any
 from gauge import margins, paired, tango
 from gauge.sequential import LOOKS
 from gauge.spending import SMALLEST, repeated_p
+from gauge.verdict import TIMED_GATES
 
 TRIED = ("PASS", "FAIL", "INCONCLUSIVE")
 SHARES = tuple(look / LOOKS[-1] for look in LOOKS)
@@ -36,8 +37,10 @@ def p_value(record: Mapping[str, Any]) -> float | None:
     if record["status"] not in TRIED or record.get("low") is None:
         return None
     limit = record.get("limit") or {}
-    if record["gate"] == "speed" and limit.get("min"):
+    if record["gate"] in TIMED_GATES and limit.get("min"):
         return speed_p(record["evidence"], limit["min"])
+    if record["gate"] == "training_accuracy" and limit.get("max") is not None:
+        return seeds_p(record["evidence"], limit["max"])
     if record["gate"] == "accuracy" and limit.get("max") is not None:
         return accuracy_p(record, limit["max"])
     return None
@@ -86,6 +89,19 @@ def accuracy_p(record: Mapping[str, Any], margin: float) -> float:
     if spread <= 0:
         return SMALLEST if record["value"] > margin else 1.0
     return max(SMALLEST, float(t.sf((record["value"] - margin) / spread, df)))
+
+
+def seeds_p(evidence: Mapping[str, Any], margin: float) -> float:
+    """The p value of "trained models drop by at most the margin": the paired t test over seeds.
+
+    evidence: "drops", one a seed, and "sigma", their SD with the floor that the gate gives it.
+    """
+    from scipy.stats import t
+
+    drops = evidence["drops"]
+    error = evidence["sigma"] / math.sqrt(len(drops))
+    p = float(t.sf((statistics.fmean(drops) - margin) / error, len(drops) - 1))
+    return max(SMALLEST, p)
 
 
 def q_values(p_values: Sequence[float]) -> list[float]:

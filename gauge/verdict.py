@@ -64,10 +64,20 @@ SCALES: dict[str, Scale] = {
     "size": Scale("ratio", "lower"),
     "speed": Scale("ratio", "higher"),
     "memory": Scale("ratio", "lower"),
+    "training_steps": Scale("fraction", "higher"),
+    "training_accuracy": Scale("fraction", "lower"),
+    "training_memory": Scale("ratio", "lower"),
+    "training_speed": Scale("ratio", "higher"),
 }
 
 GATES = tuple(SCALES)
 """The questions asked of a cell, in the order they are asked."""
+
+TRAINING_GATES = tuple(gate for gate in GATES if gate.startswith("training_"))
+"""Those asked of a technique that trains, and no others are."""
+
+TIMED_GATES = ("speed", "training_speed")
+"""The gates that are decided by times, which all cells take in turns."""
 
 BATCH_GATES = ("speed", "memory")
 """The gates that are asked once per batch size."""

@@ -29,6 +29,7 @@ class Device(Protocol):
     def dtype(self) -> str: ...
     @property
     def threads(self) -> int: ...
+    def capabilities(self) -> list[str]: ...
     def place(self, module: nn.Module) -> nn.Module: ...
     def cast(self, batch: Batch) -> Batch: ...
 
@@ -104,6 +105,8 @@ class Technique:
     lossless: True where the result computes what FP32 computes, up to rounding.
     standard: globs of the models that the standard matrix meets with the first variant; None is
         every model, () is none.
+    suite: "gates", or "training" for what changes how models train (optimizers/amp.py): it has
+        no apply() but precision(), and only suites/test_training.py asks it.
     """
 
     name: ClassVar[str] = ""
@@ -113,6 +116,7 @@ class Technique:
     variants: ClassVar[tuple[dict[str, Any], ...]] = ()
     lossless: ClassVar[bool] = False
     standard: ClassVar[tuple[str, ...] | None] = None
+    suite: ClassVar[str] = "gates"
 
     def refuses(self, model: Model, target: Device) -> str | None:
         """A sentence saying why not, shown as it is, or None. Runs in a worker."""

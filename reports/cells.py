@@ -63,6 +63,11 @@ class Cell:
         """Whether at least one gate has a number."""
         return any(is_measured(verdict) for verdict in self.verdicts)
 
+    @cached_property
+    def trains(self) -> bool:
+        """Whether it tells how a model trains, not what an optimised one does."""
+        return any(verdict["gate"].startswith("training_") for verdict in self.verdicts)
+
     @property
     def class_(self) -> str | None:
         return self._first("class")

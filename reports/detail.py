@@ -16,6 +16,7 @@ from reports.plain import listing as _listing
 from reports.plain import mapping as _mapping
 from reports.plain import number as _number
 from reports.records import Record
+from reports.training import training_lines
 
 MOST_LAYERS = 8
 ALARM = 0.01
@@ -42,6 +43,7 @@ def details(cell: Cell) -> list[Detail]:
         ("Accuracy", _accuracy(cell.gate("accuracy"))),
         ("Fidelity", _numbers(_mapping(_mapping(cell.gate("fidelity")).get("evidence")))),
         ("Speed", speed_lines(cell.verdicts)),
+        ("Training", training_lines(cell)),
         ("Files", _files(cell.gate("size"))),
     ]
     return [(title, [names.short(line) for line in lines]) for title, lines in found if lines]

@@ -10,20 +10,24 @@ from reports.records import Record
 
 _ARMS = (("baseline", "FP32"), ("candidate", "optimised"))
 
+TIMED = ("speed", "training_speed")
+"""Gates that hold times."""
+
 
 def speed_lines(verdicts: list[Record]) -> list[str]:
     """What the speed verdicts say beside their ratio, batch by batch."""
     lines = []
     for verdict in verdicts:
         evidence = mapping(verdict.get("evidence"))
-        if verdict["gate"] != "speed" or not listing(evidence.get("processes")):
+        if verdict["gate"] not in TIMED or not listing(evidence.get("processes")):
             continue
         own = [_processes(evidence), *_latencies(verdict), *_energy(verdict, evidence)]
         if machine := _machine(evidence):
             own.append(machine)
         if repeated := evidence.get("repeated"):
             own.append(f"one process was measured again: {repeated}")
-        lines += [f"batch {verdict.get('batch')}: {line}" for line in own]
+        of = "a step" if verdict.get("batch") is None else f"batch {verdict['batch']}"
+        lines += [f"{of}: {line}" for line in own]
     return lines
 
 

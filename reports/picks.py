@@ -117,7 +117,7 @@ def recommend(cells: list[Cell]) -> list[Pick]:
     """For each model, target and class the fastest cell that keeps the accuracy."""
     best = _best_fp32(cells)
     picks = []
-    for (model, target, class_), group in by_place(cells).items():
+    for (model, target, class_), group in by_place(c for c in cells if not c.trains).items():
         chosen = _fastest(cell for cell in group if obstacle(cell) is None)
         gates = ("evidence", "reload", "accuracy")
         waived = _fastest(cell for cell in group if cell.holds(*gates, also="WAIVED"))
@@ -157,7 +157,8 @@ def means(cells: list[Cell]) -> list[Mean]:
     """For each technique and target the geometric mean over models, highest first."""
     groups: dict[tuple[str, str, str | None], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.technique, cell.target, cell.class_), []).append(cell)
+        if not cell.trains:
+            groups.setdefault((cell.technique, cell.target, cell.class_), []).append(cell)
     found = []
     for key, group in groups.items():
         reasons = Counter(why for cell in group if (why := obstacle(cell)))

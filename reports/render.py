@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports import charts, formats, names, trust, view
+from reports import charts, formats, names, training_chart, trust, view
 from reports import records as reading
 from reports import summary as markdown
 from reports.cells import SEVERITY
@@ -110,7 +110,10 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
         "plots": [_safe(plot) for plot in charts.plots(summary)],
         "unplotted": _unplotted(summary),
         "legend": [status for status in reversed(SEVERITY) if status in summary.cell_counts],
+        "optimised": not summary.cells or not all(cell.trains for cell in summary.cells),
         "matrix": view.matrix(summary),
+        "trainings": view.trainings(summary),
+        "curves": [_safe(plot) for plot in training_chart.curves(summary.cells)],
         "means": view.means(summary),
         "coverage": view.coverage(summary),
         "errored": view.groups(summary.coverage.errored),
@@ -127,7 +130,7 @@ def _safe(plot: charts.Plot) -> dict[str, Any]:
 
 
 def _unplotted(summary: Summary) -> str:
-    measured = sum(cell.measured for cell in summary.cells)
+    measured = sum(cell.measured and not cell.trains for cell in summary.cells)
     missing = measured - len(charts.points(summary.cells))
     return (
         f"{formats.count(missing, 'cell')} without a speedup and a drop that a plot can hold"

@@ -144,7 +144,8 @@ def lines_of(cells: Iterable[Cell], *statuses: str) -> Iterable[Line]:
 
 
 # Wrong answers before crashes before what does not pay.
-_TIER = {"evidence": 0, "reload": 0, "accuracy": 0, "fidelity": 0}
+_RIGHT = "evidence reload accuracy fidelity training_steps training_accuracy".split()
+_TIER = dict.fromkeys(_RIGHT, 0)
 
 
 def _worst_first(line: Line) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from reports import formats, names, records, trust, view
+from reports import formats, names, records, training, trust, view
 from reports.picks import Pick
 from reports.records import Records
 from reports.summarize import Line, Summary, chance, summarize
@@ -39,6 +39,7 @@ def markdown(found: Records) -> str:
         _triage(summary),
         _trust(summary),
         _recommended(summary),
+        _training(summary),
         _coverage(summary),
         _commands(summary),
     ]
@@ -160,6 +161,22 @@ def _pick(pick: Pick) -> list[str]:
         row["drop"],
         row["size"],
     ]
+
+
+def _training(summary: Summary) -> str:
+    rows = [
+        [
+            code(names.short(row.cell.name, names.LONGEST_NAME)),
+            f"{view.SYMBOLS[row.cell.status]} {row.cell.status}",
+            *map(escape, (row.rates, row.speed, row.memory, row.drop, row.taken)),
+        ]
+        for row in training.rows(summary.cells)[:_MOST_PICKS]
+    ]
+    if not rows:
+        return ""
+    head = ["Cell", "Verdict", "Steps a second", "Speedup", "Memory", "Accuracy drop",
+            "Steps taken"]  # fmt: skip
+    return "\n\n".join(["## Training, against FP32 training", table(head, rows)])
 
 
 def _coverage(summary: Summary) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from reports import formats, names, view
+from reports import formats, names, training, view
 from reports.records import Records
 from reports.summarize import summarize
 
@@ -26,6 +26,29 @@ class Row(NamedTuple):
 
 
 HEAD = Row("model", "target", "class", "technique", "speedup", "drop", "size", "")
+
+
+class TrainingRow(NamedTuple):
+    """A way to train a model against FP32 training; plain text without markup or controls."""
+
+    model: str
+    target: str
+    technique: str
+    steps_a_second: str
+    speedup: str
+    memory: str
+    drop: str
+    steps_taken: str
+
+
+def training_table(records: Records) -> list[TrainingRow]:
+    """Each way to train that was measured; empty where none was."""
+    found = []
+    for row in training.rows(one for one in summarize(records).cells if one.measured):
+        numbers = (row.rates, row.speed, row.memory, row.drop, row.taken)
+        texts = (row.cell.model, row.cell.target, row.cell.technique, *numbers)
+        found.append(TrainingRow(*(names.short(names.plain(text), 60) for text in texts)))
+    return found
 
 
 def terminal_table(records: Records) -> list[Row]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports import detail, formats, names, svg, trust
+from reports import detail, formats, names, svg, training, trust
 from reports.cells import Cell, in_order
 from reports.charts import COLOURS
+from reports.detail_speed import TIMED
 from reports.picks import Pick, Ratio
 from reports.records import Record
 from reports.summarize import EVERY, Group, Line, Summary, chance, lines_of
@@ -181,11 +182,12 @@ def tally(counted: tuple[tuple[str, int], ...]) -> str:
 
 def matrix(summary: Summary) -> list[View]:
     """A table a target of what became of each model and technique."""
-    return [_matrix(summary, target) for target in in_order(c.target for c in summary.cells)]
+    cells = [cell for cell in summary.cells if not cell.trains]
+    return [_matrix(cells, target) for target in in_order(c.target for c in cells)]
 
 
-def _matrix(summary: Summary, target: str) -> View:
-    cells = [cell for cell in summary.cells if cell.target == target]
+def _matrix(every: list[Cell], target: str) -> View:
+    cells = [cell for cell in every if cell.target == target]
     models = in_order(cell.model for cell in cells)
     techniques = in_order(cell.technique for cell in cells)
     by_key = {cell.key: cell for cell in cells}
@@ -222,6 +224,11 @@ def _entry(cell: Cell | None) -> View | None:
     else:
         words = gates[0] + (f" +{len(gates) - 1}" if len(gates) > 1 else "")
     return {"status": cell.status, "words": words, "timed": timed, "anchor": cell.anchor}
+
+
+def trainings(summary: Summary) -> list[View]:
+    """A row a cell that tells how a model trains."""
+    return [{**name(row.cell), **vars(row)} for row in training.rows(summary.cells)]
 
 
 def means(summary: Summary) -> list[View]:
@@ -261,13 +268,14 @@ def overview(summary: Summary) -> list[View]:
             **name(cell),
             "numbers": [_number(cell, gate) for gate in ("speed", "accuracy", "size", "memory")],
             "pareto": cell.key in summary.pareto,
+            "trains": cell.trains,
         }
         for cell in summary.cells
     ]
 
 
 def _number(cell: Cell, gate: str) -> tuple[str, str]:
-    verdict = cell.gate(gate)
+    verdict = cell.gate(f"training_{gate}" if cell.trains else gate)
     if verdict is None or verdict.get("value") is None:
         return "", formats.ABSENT
     return f"{verdict['value']:.6g}", formats.measured(verdict)
@@ -301,7 +309,7 @@ def _gate(line: Line, most: int) -> View:
 def _samples(cell: Cell, plots: bool) -> list[View]:
     found = []
     for verdict in cell.verdicts:
-        if verdict["gate"] != "speed":
+        if verdict["gate"] not in TIMED:
             continue
         arms = []
         for arm, colour in (("baseline", COLOURS[None]), ("candidate", COLOURS["A"])):
@@ -332,6 +340,7 @@ def aa(run: Record) -> list[View]:
     return [
         {
             "model": names.short(cell["model"], names.LONGEST_NAME),
+            "of": names.short(cell.get("of") or "inference", 60),
             "target": names.short(cell["target"], names.LONGEST_NAME),
             "ratio": formats.measured({"gate": "speed", **cell}),
             "sd": formats.PERCENT(cell.get("sd")),

@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]*\Z")
+SUITES = ("gates", "training")
 CLASS_OF = {"numerics": "A", "structure": "B", "architecture": "C"}
 
 
@@ -52,6 +53,10 @@ class Catalog:
         """The techniques' families."""
         return {one.attributes["family"] for one in self.techniques.values()}
 
+    def of_suite(self, suite: str) -> list[str]:
+        """The names of the techniques that a suite asks, sorted."""
+        return sorted(n for n, one in self.techniques.items() if one.attributes["suite"] == suite)
+
     def variants(self) -> dict[str, tuple[dict[str, Any], ...]]:
         """The techniques' parameter sets by name, for parsing pipelines."""
         return {name: one.attributes["variants"] for name, one in self.techniques.items()}
@@ -67,6 +72,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "claims": (),
         "lossless": False,
         "standard": None,
+        "suite": "gates",
     },
     "target": {
         "device": "cpu",
@@ -198,11 +204,15 @@ def _definition(
         for item in one.body
         if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
     }
-    for method in METHODS[kind]:
+    trains = attributes.get("suite") == "training"
+    needed = ("precision",) if trains else METHODS[kind]
+    for method in needed:
         if whole and method not in methods:
             raise CatalogError(
-                f"{where}: {kind} {name!r} has no method {method}(); every {kind} needs "
-                + " and ".join(f"{one}()" for one in METHODS[kind])
+                f"{where}: {kind} {name!r} has no method {method}(); every {kind} "
+                + ('with suite = "training" ' if trains else "")
+                + "needs "
+                + " and ".join(f"{one}()" for one in needed)
             )
     return Definition(kind, name, path, node.lineno, attributes, frozenset(methods), plugin)
 
@@ -219,6 +229,11 @@ def _check_technique(where: str, name: str, attributes: Mapping[str, Any]) -> No
         raise CatalogError(
             f"{where}: technique {name!r} has standard = {standard!r}; expected a tuple of globs "
             'of model names, such as ("resnet18", "vit"), or None for every model'
+        )
+    if attributes["suite"] not in SUITES:
+        raise CatalogError(
+            f"{where}: technique {name!r} has suite = {attributes['suite']!r}; "
+            f"expected one of {', '.join(map(repr, SUITES))}"
         )
     variants = attributes["variants"]
     if not isinstance(variants, tuple) or not all(isinstance(one, dict) for one in variants):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from gauge.verdict import BATCH_GATES, GATES
+from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES, TRAINING_GATES
 from suites.matrix import Cell
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class ByCell(LoadScopeScheduling):
         self.asked: dict[str, tuple[Cell, str]] = {}
         for cell in cells:
             for gate in GATES:
+                if cell.trains != (gate in TRAINING_GATES):
+                    continue
                 for batch in batches if gate in BATCH_GATES else (None,):
                     self.asked[f"test_{gate}[{cell.item(batch)}]"] = cell, gate
         self.units: dict[str, tuple[Cell, bool]] = {}
@@ -41,7 +43,7 @@ class ByCell(LoadScopeScheduling):
         if asked is None:
             return nodeid
         cell, gate = asked
-        timed = gate == "speed"
+        timed = gate in TIMED_GATES
         scope = f"{'time' if timed else 'build'} {cell.id}"
         self.units[scope] = cell, timed
         return scope

@@ -34,6 +34,8 @@ def export(run: Run) -> list[Path]:
     assert folder is not None
     written = []
     for cell in run.asked_cells:
+        if cell.trains:
+            continue  # FP32 weights of a training: there is nothing optimised to take along
         statuses = {
             Status(record["status"]) for record in run.records.values() if record["id"] == cell.id
         }

@@ -35,9 +35,11 @@ from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
 from suites import reopened, stopwatch
 from suites import world as shared
+from suites.training_jobs import training_consider as training_consider
+from suites.training_jobs import training_memory as training_memory
+from suites.training_jobs import training_run as training_run
+from suites.training_jobs import training_speed as training_speed
 from suites.world import World, load_plugin
-
-ENERGY_PROCESSES = 2
 
 
 def probe(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -381,7 +383,7 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             cache_mode=arguments["cache_mode"],
             single_seconds=arguments["single_seconds"][str(batch)],
             # A GPU's counter takes seconds: two processes tell of energy, the others of time.
-            with_energy=arguments["number"] < ENERGY_PROCESSES,
+            with_energy=arguments["number"] < stopwatch.ENERGY_PROCESSES,
             verify=None if control else stopwatch.verified(world, candidate, batch),
         ).as_dict()
         found = measured[str(batch)]

@@ -16,7 +16,10 @@ from suites.sources import source_digest
 # Raised when suites/jobs.py changes what it stores for the same inputs.
 RECIPE = 1
 
-JOBS = ("jobs", "reopened", "stopwatch", "world")
+# The same for suites/training_jobs.py.
+TRAINING_RECIPE = 1
+
+JOBS = ("jobs", "reopened", "stopwatch", "training_jobs", "world")
 """Modules of this package that run in workers."""
 
 PIPELINE = ROOT / "optimizers" / "pipeline.py"
@@ -66,6 +69,29 @@ def artifact(
         "stages": [list(stage) for stage in cell.stages],
         "technique_source": source_digest([*modules, PIPELINE, target.path]),
         "target": [cell.target, dict(target.attributes)],
+    }
+
+
+def training(
+    catalog: Catalog,
+    cell: Cell,
+    settings: Settings,
+    seed: int,
+    most_steps: int | None,
+    candidate: bool,
+) -> dict[str, Any]:
+    """What one training depends on; FP32's not on the technique, but on how a batch is taken."""
+    stage, target = cell.stages[0], catalog.targets[cell.target]
+    definition = catalog.techniques[stage.technique]
+    technique = [cell.technique, source_digest([definition.path])] if candidate else None
+    return {
+        **weights(catalog, cell.model, settings),
+        "training": TRAINING_RECIPE,
+        "seed": seed,
+        "params": dict(stage.params),
+        "most_steps": most_steps,
+        "technique": technique,
+        "target": [cell.target, dict(target.attributes), source_digest([target.path])],
     }
 
 

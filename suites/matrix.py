@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gauge.names import is_glob, names_match
+from gauge.names import base, is_glob, names_match
 from gauge.policy import CellFacts
 from suites import naming
 from suites.catalog import CLASS_OF, Catalog
@@ -28,6 +28,7 @@ class Cell:
     cls: str
     family: str
     lossless: bool
+    trains: bool = False
 
     @property
     def id(self) -> str:
@@ -50,15 +51,19 @@ def cells(
     targets: Iterable[str],
     models: Iterable[str] = (),
     techniques: Iterable[str] = (),
+    suite: str = "gates",
 ) -> list[Cell]:
     """The selected cells in a fixed order: by target, model, technique as the catalogue lists them.
 
+    suite: whose techniques. For "training" models are those that train, unless named.
     Raises pytest.UsageError for a name or glob that selects nothing.
     """
     models, techniques = list(models), list(techniques)
     chosen_targets = _select("target", sorted(catalog.targets), targets)
     chosen_models = _models(catalog, models, matrix)
-    declared = _declared(catalog, matrix if not techniques else "full")
+    if suite == "training" and not models:
+        chosen_models = [one for one in chosen_models if "train" in catalog.models[one].methods]
+    declared = _declared(catalog, matrix if not techniques else "full", suite)
     chosen_techniques = _techniques(catalog, declared, techniques)
     everything = bool(models or techniques) or matrix == "full"
     found = []
@@ -96,6 +101,7 @@ def _cell(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
         family=families[0] if len(set(families)) == 1 else "combination",
         lossless=all(one.attributes["lossless"] for one in definitions)
         and catalog.targets[target].attributes["dtype"] == "float32",
+        trains=any(one.attributes["suite"] == "training" for one in definitions),
     )
 
 
@@ -119,13 +125,14 @@ def _standard(catalog: Catalog, model: str, technique: str, holds: Iterable[str]
     return globs is None or any(names_match(glob, model) for glob in globs)
 
 
-def _declared(catalog: Catalog, matrix: str) -> list[str]:
+def _declared(catalog: Catalog, matrix: str, suite: str) -> list[str]:
     names = []
-    for name, definition in sorted(catalog.techniques.items()):
-        variants: tuple[dict[str, Any], ...] = definition.attributes["variants"] or ({},)
+    for name in catalog.of_suite(suite):
+        variants: tuple[dict[str, Any], ...] = catalog.techniques[name].attributes["variants"]
+        variants = variants or ({},)
         for params in variants if matrix == "full" else variants[:1]:
             names.append(naming.format_stage(name, params, variants))
-    return list(dict.fromkeys([*names, *PIPELINES]))
+    return list(dict.fromkeys([*names, *(PIPELINES if suite == "gates" else ())]))
 
 
 def _models(catalog: Catalog, patterns: list[str], matrix: str) -> list[str]:
@@ -152,20 +159,36 @@ def _techniques(catalog: Catalog, declared: list[str], patterns: list[str]) -> l
     for pattern in patterns:
         hits = [name for name in declared if names_match(pattern, name)]
         if not hits and not is_glob(pattern):
-            hits = [_undeclared(catalog, pattern)]
+            hits = [_undeclared(catalog, pattern, declared)]
         if not hits:
             raise _unknown("technique", pattern, declared)
         chosen.update(dict.fromkeys(hits))
     return list(chosen)
 
 
-def _undeclared(catalog: Catalog, text: str) -> str:
+def _undeclared(catalog: Catalog, text: str, declared: list[str]) -> str:
     """A pipeline or parameter value that no file declares; legal as long as it parses."""
     try:
         variants = catalog.variants()
-        return naming.format_pipeline(naming.parse(text, variants), variants)
+        stages = naming.parse(text, variants)
     except ValueError as error:
         raise pytest.UsageError(f"--technique: {error}") from error
+    names = [stage.technique for stage in stages]
+    trains = [one for one in names if one in catalog.of_suite("training")]
+    if trains and len(names) > 1:
+        raise pytest.UsageError(
+            f"--technique: found {text!r}; {trains[0]} is a way to train and no stage of a "
+            f"pipeline: ask it by itself, --technique {trains[0]}"
+        )
+    parts = stages[0].params.get("accumulate", "1") if trains else "1"
+    if not (parts.isdigit() and int(parts) > 0):
+        raise pytest.UsageError(
+            f"--technique: found {text!r}; expected {trains[0]}:N, N being how many parts a batch "
+            "is taken in: a whole number from 1 up"
+        )
+    if not set(names) & {base(one) for one in declared} and len(names) == 1:
+        raise _unknown("technique", text, declared)
+    return naming.format_pipeline(stages, variants)
 
 
 def _select(kind: str, known: list[str], patterns: Iterable[str]) -> list[str]:

@@ -12,17 +12,18 @@ from gauge.cache import Cache, digest
 from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
-from gauge.verdict import BATCH_GATES
+from gauge.verdict import BATCH_GATES, TIMED_GATES, TRAINING_GATES
 from suites import keys
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
+from suites.training import seeds_of
 from suites.usual import near_limits
 
 if TYPE_CHECKING:
     from suites.matrix import Cell
     from suites.run import Run
 
-LIMITED = ("accuracy", "fidelity", "size", "speed", "memory")
+LIMITED = ("accuracy", "fidelity", "size", "speed", "memory", *TRAINING_GATES)
 PROCESSES = 3
 CHANGING = 0.02
 """Share of answers that a careful int8 changes: what a plan reckons with beside none."""
@@ -42,18 +43,21 @@ def lines(run: Run) -> Iterator[str]:
         state, cost = _cell(run, cache, durations, cell, trained)
         seconds += cost
         yield f"  {cell.id}  [{state}]  {_limits(run, cell)}"
-    if any(gate == "speed" for _, gate, _ in run.selected.values()):
-        controls = min(CONTROLS, len({cell.model for cell in cells}))
-        seconds += controls * 12 * durations.guess("A/A", "speed")
+    for timed in TIMED_GATES:
+        models = {cell.model for cell, gate, _ in run.selected.values() if gate == timed}
+        seconds += min(CONTROLS, len(models)) * 12 * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
-    yield from _resolution(run, cells)
-    yield from undecidable(run, cells)
+    gated = [cell for cell in cells if not cell.trains]
+    yield from _resolution(run, gated)
+    yield from undecidable(run, gated)
     yield from near_limits(run)
 
 
 def _cell(
     run: Run, cache: Cache, durations: Durations, cell: Cell, trained: set[str]
 ) -> tuple[str, float]:
+    if cell.trains:
+        return _training(run, cache, durations, cell)
     seconds, state = 0.0, "to optimise"
     key = digest(keys.weights(run.catalog, cell.model, run.settings))
     if not cache.has("weights", key):
@@ -78,6 +82,28 @@ def _cell(
     if "speed" in gates:
         seconds += PROCESSES * durations.guess(cell.id, "speed")
     return state, seconds
+
+
+def _training(run: Run, cache: Cache, durations: Durations, cell: Cell) -> tuple[str, float]:
+    """What a cell of suites/test_training.py still has to train, and how long it takes.
+
+    How many steps it takes is known in a worker only: a training stopped early counts as to do.
+    """
+    seeds = seeds_of(run.settings)
+    left = sum(
+        not cache.has(
+            "trainings",
+            digest(keys.training(run.catalog, cell, run.settings, seed, None, candidate)),
+        )
+        for seed in seeds
+        for candidate in (False, True)
+    )
+    gates = [gate for one, gate, _ in run.selected.values() if one == cell]
+    seconds = left * durations.guess(cell.model, "train")
+    seconds += 2 * gates.count("training_memory") * durations.guess(cell.id, "memory")
+    seconds += PROCESSES * gates.count("training_speed") * durations.guess(cell.id, "speed")
+    total = 2 * len(seeds)
+    return f"{left} of {total} trainings to do" if left else f"{total} trainings cached", seconds
 
 
 def _limits(run: Run, cell: Cell) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gauge.verdict import BATCH_GATES, GATES
-from suites import export_benchmark, options, plan, terminal
+from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES, TRAINING_GATES
+from suites import asking, export_benchmark, options, plan, terminal
 from suites.catalog import ROOT, CatalogError
 from suites.run import Run
 
@@ -42,6 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(plugin)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Each suite is collected where something is asked of it: training takes minutes a model."""
+    run = config.stash.get(KEY, None)
+    if run is None or collection_path not in (asking.GATES, asking.TRAINING):
+        return None
+    trains = collection_path == asking.TRAINING
+    return None if any(cell.trains == trains for cell in run.cells) else True
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     gate = _gate(metafunc.definition)
     if gate is None:
@@ -55,7 +65,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     batches = run.settings.batches if gate in BATCH_GATES else (None,)
     params = []
-    for cell in run.cells:
+    for cell in run.cells_of(gate):
         for batch in batches:
             marks = [pytest.mark.optgauge(cell, gate)]
             if gate == "speed" and export_benchmark.wanted(metafunc.config):
@@ -65,11 +75,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _gate(function: Any) -> str | None:
-    """The gate that a test function of suites/test_gates.py asks, by its name."""
-    if function.path != SUITES / "test_gates.py":
-        return None
+    """The gate that a test function of this folder asks, by its name."""
     gate = function.originalname.removeprefix("test_")
-    return gate if gate in GATES else None
+    if gate not in GATES:
+        return None
+    home = asking.TRAINING if gate in TRAINING_GATES else asking.GATES
+    return gate if function.path == home else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -85,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         cell, gate = _asked(item)
-        return int(gate == "speed"), order[cell.id], GATES.index(gate)
+        return int(gate in TIMED_GATES), order[cell.id], GATES.index(gate)
 
     others = [item for item in items if not item.get_closest_marker("optgauge")]
     items[:] = others + sorted(ours, key=place)
@@ -110,7 +121,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _asks_suites(config: pytest.Config) -> bool:
     """Whether the command names this folder or one that it lies in."""
-    named = [config.invocation_params.dir / arg.partition("::")[0] for arg in config.args]
+    named = asking.named_paths(config)
     return any(one == SUITES or one in SUITES.parents or SUITES in one.parents for one in named)
 
 

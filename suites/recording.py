@@ -109,15 +109,19 @@ def parts(run: Run) -> dict[str, Any]:
             },
         )
         entry["score"][device] = facts["score"]
-    lanes = [lane for lane in run.rounds.lanes.values() if lane.control]
+    timed = [("inference", 1, run.rounds), ("training step", None, run.training.rounds)]
     ratios = [
         {
+            "of": what,
             "model": lane.cell.model,
             "target": run.engine.device_of(lane.cell.target),
+            "batch": batch,
             "log_ratios": [p["log_ratio"] for p in lane.tracks[1].runs[0]],
             "stopped": str(lane.tracks[1].stopped or lane.tracks[1].invalid or "") or None,
         }
-        for lane in lanes
+        for what, batch, rounds in timed
+        for lane in rounds.lanes.values()
+        if lane.control
     ]
     return {
         "run": run.run_id,
@@ -212,7 +216,8 @@ def control_results(
     merged: dict[str, dict[str, Any]] = {}
     for one in controls:
         kept = merged.setdefault(
-            f"{one['model']}-{one['target']}", {**one, "log_ratios": [], "stopped": None}
+            f"{one['of']}-{one['model']}-{one['target']}",
+            {**one, "log_ratios": [], "stopped": None},
         )
         kept["log_ratios"] = kept["log_ratios"] + one["log_ratios"]
         kept["stopped"] = kept["stopped"] or one["stopped"]
@@ -221,7 +226,7 @@ def control_results(
     for found in judged.cells:
         facts = dataclasses.asdict(found)
         one = merged[facts.pop("name")]
-        about = {"model": one["model"], "target": one["target"], "batch": 1}
+        about = {key: one[key] for key in ("of", "model", "target", "batch")}
         results.append({**about, **facts, "stopped": one["stopped"]})
     return results, judged.contaminated, judged.warning
 

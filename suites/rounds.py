@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from gauge.sequential import LOOKS as ALL_LOOKS
 from gauge.sequential import QUICK_LOOKS, Outcome, decide
 from gauge.verdict import Status
-from suites.engine import Engine, Stopped
+from suites.durations import Durations
+from suites.engine import Stopped
 from suites.matrix import Cell
+from suites.options import Settings
 
 LOOKS = {"quick": QUICK_LOOKS, "standard": ALL_LOOKS, "thorough": ALL_LOOKS}
 CONTROLS = 5
@@ -103,11 +105,36 @@ class Lane:
         return [batch for batch, track in self.tracks.items() if track.open]
 
 
-class Rounds:
-    """All lanes of a run; `until` times rounds until one track is decided."""
+class Timer(Protocol):
+    """What rounds ask of suites.engine, or of what times something else than an inference."""
 
-    def __init__(self, engine: Engine, effort: str) -> None:
+    settings: Settings
+    durations: Durations
+
+    def device_of(self, target: str) -> str: ...
+
+    def speed_process(
+        self,
+        cell: Cell,
+        seconds: dict[int, float],
+        blocks: dict[int, int],
+        number: int,
+        label: str,
+        *,
+        control: bool,
+        singles: dict[int, float],
+    ) -> dict[str, Any]: ...
+
+
+class Rounds:
+    """All lanes of a run; `until` times rounds until one track is decided.
+
+    controls: what A/A cells are called, beside their model and target.
+    """
+
+    def __init__(self, engine: Timer, effort: str, controls: str = "AA") -> None:
         self.engine = engine
+        self.controls = controls
         self.looks = LOOKS[effort]
         self.thorough = effort == "thorough"
         self.lanes: dict[tuple[str, bool], Lane] = {}
@@ -152,9 +179,9 @@ class Rounds:
                 total += left * self.engine.durations.guess(self._label(lane), "speed")
         return total
 
-    @staticmethod
-    def _label(lane: Lane) -> str:
-        return f"{lane.cell.model}-AA-{lane.cell.target}" if lane.control else lane.cell.id
+    def _label(self, lane: Lane) -> str:
+        cell = lane.cell
+        return f"{cell.model}-{self.controls}-{cell.target}" if lane.control else cell.id
 
     def _step(self, *, controls_only: bool = False) -> None:
         lanes = list(self.lanes.values())

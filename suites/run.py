@@ -13,9 +13,9 @@ from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
-from gauge.verdict import Verdict
+from gauge.verdict import TIMED_GATES, TRAINING_GATES, Verdict
 from reports import records as record_files
-from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
+from suites import ablation, asking, exporting, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
@@ -24,6 +24,7 @@ from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
 from suites.rounds import Rounds
+from suites.training import Training
 
 SAVE_EVERY_SECONDS = 10.0
 
@@ -53,13 +54,7 @@ class Run:
         """Read options, catalogue, cells and policy; nothing is started."""
         settings = options.read(config.option, ROOT)
         catalog = catalogs.read(settings.plugins)
-        cells = matrix.cells(
-            catalog,
-            matrix=settings.matrix,
-            targets=settings.targets,
-            models=settings.models,
-            techniques=settings.techniques,
-        )
+        cells = asking.asked(catalog, settings, asking.named_paths(config))
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),
@@ -85,6 +80,10 @@ class Run:
             Process.of(config),
             worker=hasattr(config, "workerinput"),
         )
+
+    def cells_of(self, gate: str) -> list[Cell]:
+        """The cells that a gate is asked of."""
+        return [cell for cell in self.cells if cell.trains == (gate in TRAINING_GATES)]
 
     def select(self, cell: Cell, gate: str, batch: int | None, nodeid: str) -> None:
         """A test of this session."""
@@ -113,6 +112,7 @@ class Run:
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
+        self.training = Training(self.engine, self.settings.effort)
         self._undecidable()
         self._new: dict[Cell, bool] = {}
         if not self.worker:
@@ -170,6 +170,13 @@ class Run:
         self.engine.notices += found
 
     def _lanes(self, cells: list[Cell]) -> None:
+        """What is timed of these cells, in turns, and the A/A cells beside it."""
+        steps: dict[Cell, float | None] = {}
+        for cell, gate, _ in self.selected.values():
+            if gate == "training_speed" and cell in cells:
+                limit = self.limit(cell, gate, None)
+                steps[cell] = limit.bound if isinstance(limit, Limit) else None
+        self.training.open_lanes(steps)
         batches: dict[Cell, list[int]] = {}
         for cell, gate, batch in self.selected.values():
             if gate == "speed" and batch is not None and cell in cells:
@@ -228,7 +235,7 @@ class Run:
         are timed in turns.
         """
         self._new.setdefault(cell, True)
-        if gate == "speed":
+        if gate in TIMED_GATES:
             self._lanes([one for one, new in self._new.items() if new])
             self._new = dict.fromkeys(self._new, False)
 
@@ -254,10 +261,13 @@ class Run:
     def remaining(self) -> float:
         """Seconds that the rest will take, by earlier durations."""
         guess = self.engine.durations.guess
-        total = self.rounds.expected()
+        total = self.rounds.expected() + self.training.rounds.expected()
         built = set()
         for nodeid, (cell, gate, _) in self.selected.items():
-            if nodeid in self.records or gate == "speed":
+            if nodeid in self.records or gate in TIMED_GATES:
+                continue
+            if cell.trains:
+                total += self.training.expected(cell, gate)
                 continue
             if gate == "memory":
                 total += guess(cell.id, "memory")
@@ -271,9 +281,9 @@ class Run:
     # The end
 
     def finish_controls(self) -> None:
-        """Complete the A/A cells, when anything was timed."""
-        if any(gate == "speed" for _, gate, _ in self.selected.values()):
-            self.rounds.finish_controls()
+        """Complete the A/A cells; there are none where nothing was timed."""
+        self.rounds.finish_controls()
+        self.training.rounds.finish_controls()
 
     def header_parts(self) -> dict[str, Any]:
         """What this process adds to the run's record."""

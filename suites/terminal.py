@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from reports import formats, records
 from reports.summarize import Line, Summary, chance, gate_name, summarize
-from reports.terminal import HEAD, terminal_table
+from reports.terminal import HEAD, TrainingRow, terminal_table, training_table
 from suites.durations import spoken
 from suites.sections import WORDS
 
@@ -68,7 +69,7 @@ def summary(run: Run, reporter: Any) -> None:
     reporter.write_line(f"{found.verdict}: {found.sentence}", bold=True)
     # A file or a CI log has no width to keep to, and a folded name is hard to read or to copy.
     width = max(78, min(reporter._tw.fullwidth, WIDE)) - 2 if reporter.isatty else WIDE
-    for line in _picks(read, width):
+    for line in (*_picks(read, width), *_trainings(read, width)):
         reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
@@ -102,21 +103,40 @@ def _picks(found: records.Records, width: int) -> list[str]:
     several = len({row.target for row in rows}) > 1
     place = ("model", *(["target"] if several else []), "class_")
     numbers = ("speedup", "drop", "size")
-    table = Table(box=None, pad_edge=False)
-    for name in (*place, "technique"):
-        table.add_column(getattr(HEAD, name), overflow="fold")
-    for name in numbers:
-        table.add_column(getattr(HEAD, name), no_wrap=True, justify="right")
+    words = [getattr(HEAD, name) for name in (*place, "technique")]
+    texts = []
     for row in rows:
         technique = row.technique or f"none: {row.note}"
         cells = [*(getattr(row, name) for name in place), technique]
-        cells += [getattr(row, name) or "-" for name in numbers]
-        table.add_row(*map(escape, cells))
+        texts.append(cells + [getattr(row, name) or "-" for name in numbers])
+    lines = _table(words, [getattr(HEAD, name) for name in numbers], texts, width)
+    return ["", "fastest that keeps the accuracy, by class:", *lines, f"  {CLASSES}", ""]
+
+
+def _trainings(found: records.Records, width: int) -> list[str]:
+    rows = training_table(found)
+    if not rows:
+        return []
+    heads = [name.replace("_", " ") for name in TrainingRow._fields]
+    lines = _table(heads[:3], heads[3:], rows, width)
+    return ["", "training, against FP32 training:", *lines, ""]
+
+
+def _table(
+    words: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> list[str]:
+    """Lines of a table: first columns of words, which fold, then columns of numbers."""
+    table = Table(box=None, pad_edge=False)
+    for name in words:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, no_wrap=True, justify="right")
+    for row in rows:
+        table.add_row(*map(escape, row))
     console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
-    lines = [f"  {line.rstrip()}" for line in console.file.getvalue().splitlines()]
-    return ["", "fastest that keeps the accuracy, by class:", *lines, f"  {CLASSES}", ""]
+    return [f"  {line.rstrip()}" for line in console.file.getvalue().splitlines()]
 
 
 def _failures(found: Summary) -> list[str]:

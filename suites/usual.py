@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from gauge.policy import Limit
 from gauge.sequential import clearance, too_near
+from gauge.verdict import TIMED_GATES
 from reports import records
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Usual:
         sigma = evidence.get("sigma")
         if evidence.get("steady") is False:
             return  # a ratio that moves is no usual one
-        if record["gate"] != "speed" or record["limit"] is None or record["value"] is None:
+        if record["gate"] not in TIMED_GATES or None in (record["limit"], record["value"]):
             return
         if sigma is not None and record["value"] > 0:
             mode = evidence.get("cache", {}).get("mode", "warm")
@@ -47,7 +48,7 @@ class Usual:
             pair = [round(record["value"], 5), round(sigma, 6)]
             self.seen[key] = [*self.seen.get(key, []), pair][-KEPT:]
 
-    def of(self, cell: str, batch: int, mode: str = "warm") -> tuple[float, float] | None:
+    def of(self, cell: str, batch: int | None, mode: str = "warm") -> tuple[float, float] | None:
         """Median speedup and σ of the last runs with caches in that mode, or None."""
         row = self.seen.get(_key(cell, batch, mode))
         if not row:
@@ -59,7 +60,8 @@ class Usual:
 
 
 def _key(cell: str, batch: int | None, mode: str) -> str:
-    return f"{cell}-b{batch}" + ("" if mode == "warm" else f"-{mode}")
+    size = "" if batch is None else f"-b{batch}"
+    return f"{cell}{size}" + ("" if mode == "warm" else f"-{mode}")
 
 
 def _pairs(row: Any) -> list[list[float]]:
@@ -87,24 +89,21 @@ def near_limits(run: Run) -> list[str]:
 
 
 def _near(run: Run, usual: Usual) -> Iterator[str]:
-    for cell, batch in _timed(run):
-        limit = run.limit(cell, "speed", batch)
-        found = usual.of(cell.id, batch, run.settings.cache_mode)
+    for cell, gate, batch in dict.fromkeys(run.selected.values()):
+        if gate not in TIMED_GATES:
+            continue
+        limit = run.limit(cell, gate, batch)
+        # A step of a training has no cold caches.
+        mode = "warm" if batch is None else run.settings.cache_mode
+        found = usual.of(cell.id, batch, mode)
         if not isinstance(limit, Limit) or limit.near or found is None:
             continue
         value, sigma = found
         if value >= limit.bound and too_near(limit.bound, value, sigma):
+            where = cell.id if batch is None else f"{cell.id} at batch {batch}"
             yield (
-                f"{limit.source}: speed >= {limit.bound:g} is too near to decide: "
-                f"{cell.id} at batch {batch} usually reaches {value:.3g} (σ {100 * sigma:.1f} %); "
+                f"{limit.source}: {gate} >= {limit.bound:g} is too near to decide: "
+                f"{where} usually reaches {value:.3g} (σ {100 * sigma:.1f} %); "
                 f"keep at most {value / clearance(sigma):.3g}, or say in the line why: "
                 'near = "…"'
             )
-
-
-def _timed(run: Run) -> Iterable[tuple[Any, int]]:
-    return [
-        (cell, batch)
-        for cell, gate, batch in run.selected.values()
-        if gate == "speed" and batch is not None
-    ]

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.verdict import Status, Verdict
-from suites import ablation
+from suites import ablation, times, training_verdicts
 from suites.engine import Stopped
 from suites.matrix import Cell
 
 if TYPE_CHECKING:
     from suites.run import Run
 
-MOST_SAMPLES = 200
 HEARD = 30.0
 """dB: noise of less than a thousandth of a layer's power changes few answers."""
 
@@ -171,79 +170,15 @@ def _memory_of(run: Run, cell: Cell, batch: int, processes: int) -> Verdict:
 
 def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
     run.engine.examined(cell)
-    track = run.rounds.until(cell, batch)
-    if track.stopped:
-        raise track.stopped
-    first, confirming = track.deciding()
-    every = [*first, *(confirming or ())]
-    arms = ("baseline", "candidate")
-    measured = {
-        "first": _ratios(first),
-        "confirming": _ratios(confirming) if confirming else None,
-        "blocks": [process["blocks"] for process in every],
-        "latency": {arm: _singles(every, arm) for arm in arms} if not track.reported else None,
-        "outliers": {arm: sum(one[arm]["outliers"] for one in every) for arm in arms},
-        "energy": _energy(every),
-        "devices": [process["monitors"]["device"] for process in every],
-        "medians": {arm: _middle(first, arm) for arm in arms},
-        "samples": {arm: _samples(first, arm) for arm in arms},
-        "invalid": track.invalid,
-        "threads": run.settings.threads.count,
-        "extra": {
-            "machine": [{**one["monitors"], "waited_s": one["waited_s"]} for one in every],
-            "repeated": run.rounds.lanes[cell.id, False].repeated,
-            "settled": sum(process["warmup"]["settled"] for process in every),
-            "candidate_first": [process["settings"]["candidate_first"] for process in every],
-            **({key: every[0]["settings"][key] for key in ("cpus", "cache")} if every else {}),
-        },
-    }
+    measured = times.measured(run, run.rounds, cell, batch)
     limit = run.limit(cell, "speed", batch)
     verdict = judges.judge_speed(measured, limit, run.rounds.looks, batch=batch)
-    if verdict.status is Status.FAIL:
-        flags = run.capabilities[cell.target]
-        shape = f"batch {batch}"
-        verdict = dataclasses.replace(
-            verdict, reason=f"{verdict.reason}; {shape}; CPU flags {' '.join(flags) or 'none'}"
-        )
+    verdict = times.here(run, cell, verdict, f"batch {batch}")
     if batch != run.settings.batches[0]:
         return verdict
     return _by_stage(
         run, cell, verdict, lambda one: ablation.speed(run, one, batch), "speedup", 1.0
     )
-
-
-def _ratios(processes: list[dict[str, Any]]) -> list[float]:
-    return [process["log_ratio"] for process in processes]
-
-
-def _middle(processes: list[dict[str, Any]], arm: str) -> float | None:
-    """Median over processes of each one's median time of a call, in seconds."""
-    medians = [statistics.median(process[f"{arm}_samples"]) for process in processes]
-    return statistics.median(medians) if medians else None
-
-
-def _singles(processes: list[dict[str, Any]], arm: str) -> list[float]:
-    return [value for process in processes for value in process[arm]["singles"]]
-
-
-def _energy(processes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Joules a call of each arm, median over processes; None with the reason where none tell."""
-    told = [one for one in processes if one["energy"]["source"] is not None]
-    if not told:
-        reason = next((one["energy"]["reason"] for one in processes), "no process was timed")
-        return {"baseline": None, "candidate": None, "source": None, "reason": reason}
-    found = {
-        arm: statistics.median(one[arm]["joules"] for one in told)
-        for arm in ("baseline", "candidate")
-    }
-    return {**found, "source": told[0]["energy"]["source"], "reason": None}
-
-
-def _samples(processes: list[dict[str, Any]], arm: str) -> list[float]:
-    """The processes' samples, thinned evenly where there are too many to keep."""
-    samples = [value for process in processes for value in process[f"{arm}_samples"]]
-    step = -(-len(samples) // MOST_SAMPLES) if samples else 1
-    return samples[::step]
 
 
 _GATES: dict[str, Callable[..., Verdict]] = {
@@ -254,4 +189,5 @@ _GATES: dict[str, Callable[..., Verdict]] = {
     "size": _size,
     "speed": _speed,
     "memory": _memory,
+    **training_verdicts.GATES,
 }

@@ -287,6 +287,59 @@ def cell(
     return records
 
 
+def training(model: str, technique: str) -> list[Record]:
+    """The verdicts of a way to train, over three seeds."""
+    runs = [
+        {
+            "seed": seed,
+            "attempted": 780,
+            "taken": 778,
+            "nonfinite_losses": 0,
+            "low": 3,
+            "layers": 3,
+            "dtype": "float16",
+            "scale": 65536.0 / 2**seed,
+        }
+        for seed in range(3)
+    ]
+    curve = {
+        "baseline": [[10, 2.3], [20, 1.1], [30, 0.4]],
+        "candidate": [[10, 2.4], [20, None], [30, 0.5]],
+    }
+    scores = {"baseline": [0.96, 0.961, 0.962], "candidate": [0.959, 0.96, 0.961]}
+    rates = {"baseline": 1234.5, "candidate": 2345.6}
+    gates: dict[str, Record] = {
+        "training_steps": {
+            "unit": "fraction",
+            "value": 0.997,
+            "limit": {"min": 0.98},
+            "evidence": {"runs": runs, "curves": [{"seed": seed, **curve} for seed in range(3)]},
+        },
+        "training_accuracy": {
+            "unit": "fraction",
+            "value": 0.001,
+            "low": -0.004,
+            "high": 0.006,
+            "limit": {"max": 0.01},
+            "evidence": {"scores": scores},
+        },
+        "training_memory": {"value": 0.8, "limit": {"max": 1.1}},
+        "training_speed": {
+            "value": 1.9,
+            "low": 1.85,
+            "high": 1.95,
+            "limit": {"min": 1.0},
+            "evidence": {
+                "steps_per_second": rates,
+                "samples_a_step": 50,
+                "processes": [0.64, 0.65, 0.63],
+            },
+        },
+    }
+    made = verdict(model, technique, "speed", family="training")
+    return [{**made, "gate": gate, **fields} for gate, fields in gates.items()]
+
+
 def _speed(
     rng: random.Random,
     model: str,

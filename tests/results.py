@@ -3,12 +3,12 @@
     python tests/results.py REPORT [MORE ...] [--cache DIR] [--models GLOB] [--processes 3]
 
 REPORT is the folder that `pytest suites/ --report` wrote, MORE those of runs that add cells (one
-of QAT and PTQ on every model, say); `--cache` where they kept their weights. The other tools
-(tests/reference_tools.py), class A's best against the best of them (tests/results_rivals.py) and
-distillation without its teacher (tests/results_distillation.py) are measured here, on the same
-weights, a process a model and turn. What they print is kept in `REPORT/measured.jsonl` (or
-`--measured FILE`) with the weights' hash and all versions: only what is missing for these is
-measured again. Run by `tox -e results`.
+of QAT and PTQ on every model, one of suites/test_training.py); `--cache` where they kept their
+weights. The other tools (tests/reference_tools.py), class A's best against the best of them
+(tests/results_rivals.py) and distillation without its teacher (tests/results_distillation.py) are
+measured here, on the same weights, a process a model and turn. What they print is kept in
+`REPORT/measured.jsonl` (or `--measured FILE`) with the weights' hash and all versions: only what is
+missing for these is measured again. Run by `tox -e results`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import results_distillation  # noqa: E402 - the folders above are not installed
 import results_tables as tables  # noqa: E402
+import results_training  # noqa: E402
 
 from reports import cells as grouped  # noqa: E402
 from reports import formats, records  # noqa: E402
@@ -208,6 +209,7 @@ def page(found: records.Records, kept: Kept, reports: Sequence[Path]) -> str:
     qat, layers = tables.qat_table(cells, folders), tables.layer_table(cells, "efficientnet_lite0")
     lines += ["", "## QAT against PTQ", "", *qat]
     lines += ["", "## Layers of efficientnet_lite0 in int8", "", *layers]
+    lines += ["", "## Mixed-precision training", "", *results_training.section(cells)]
     lines += ["", "## What loses", "", *tables.losers(cells)]
     return "\n".join(lines) + "\n"
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy import special, stats
 
 from gauge import paired, tango, triage
+from gauge.judge_training import FAIL_LEVEL, judge_training_accuracy
+from gauge.policy import Limit
 from gauge.sequential import FAIL_LEVELS, LOOKS, PASS_LEVELS, Outcome, decide
-from gauge.spending import nominal_levels, obrien_fleming, pocock, repeated_p
+from gauge.spending import SMALLEST, nominal_levels, obrien_fleming, pocock, repeated_p
+from gauge.verdict import Status
 
 # Y. Benjamini, Y. Hochberg (1995), section 4: 15 hypotheses about thrombolysis in infarction.
 PUBLISHED = [
@@ -67,6 +73,33 @@ def test_at_the_limit_a_repeated_p_is_as_small_as_it_says():
         seen = float((found <= level).mean())
         assert seen <= level + 3 * math.sqrt(level / len(found)), (level, seen)
         assert seen >= 0.6 * level - 3 * math.sqrt(level / len(found)), (level, seen)
+
+
+def test_a_training_step_is_tried_as_any_speed_is():
+    slow = [-0.2, -0.21, -0.19, -0.2, -0.2, -0.21]
+    record = {"status": "FAIL", "low": 0.7, "limit": {"min": 1.0}, "evidence": {"processes": slow}}
+    found = [triage.p_value({**record, "gate": gate}) for gate in ("speed", "training_speed")]
+    assert found[0] == found[1] < 0.001
+
+
+@given(
+    drops=st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=8),
+    limit=st.floats(0.001, 0.04),
+)
+def test_trainings_are_tried_by_the_t_test_that_judges_them(drops, limit):
+    measured = {
+        "seeds": list(range(len(drops))),
+        "baseline": [0.9] * len(drops),
+        "candidate": [0.9 - drop for drop in drops],
+        "samples": 1000,
+    }
+    verdict = judge_training_accuracy(measured, Limit("training_accuracy", max=limit))
+    p = triage.p_value(verdict.record())
+    assume(not math.isclose(p, FAIL_LEVEL, rel_tol=1e-6))
+    assert (p < FAIL_LEVEL) == (verdict.status is Status.FAIL)
+    if statistics.stdev(drops) > 0.0011:
+        tested = stats.ttest_1samp(verdict.evidence["drops"], limit, alternative="greater")
+        assert p == pytest.approx(max(tested.pvalue, SMALLEST), rel=1e-6)
 
 
 def test_a_failure_that_was_not_reproduced_is_less_sure_than_one_that_was():

@@ -6,11 +6,24 @@ import math
 import numpy as np
 import pytest
 
-from gauge.verdict import BATCH_GATES, GATES, SCALES, Status, Verdict, severity, worst
+from gauge.verdict import (
+    BATCH_GATES,
+    GATES,
+    SCALES,
+    TRAINING_GATES,
+    Status,
+    Verdict,
+    severity,
+    worst,
+)
 
 
 def test_gates_are_in_the_order_they_are_asked():
-    assert GATES == ("evidence", "reload", "accuracy", "fidelity", "size", "speed", "memory")
+    asked = ("evidence", "reload", "accuracy", "fidelity", "size", "speed", "memory")
+    assert (*asked, *TRAINING_GATES) == GATES
+    assert (
+        tuple(f"training_{one}" for one in "steps accuracy memory speed".split()) == TRAINING_GATES
+    )
     assert set(BATCH_GATES) < set(GATES)
     assert set(SCALES) == set(GATES)
 

@@ -121,7 +121,7 @@ def test_every_technique_is_found_and_declared():
     for name in optimizers.names():
         technique = optimizers.get(name)
         assert technique.family, name
-        assert technique.claims, name
+        assert technique.claims or technique.suite == "training", name
         assert technique.changes in ("numerics", "structure", "architecture")
 
 

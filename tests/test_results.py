@@ -10,6 +10,7 @@ import pytest
 import reports_fixtures as made
 import results
 import results_tables as tables
+import results_training
 from results_distillation import paired_interval
 from results_distillation import table as taught_table
 
@@ -224,6 +225,19 @@ def test_the_page_holds_every_part_and_no_host_name(report, cells):
     assert socket.gethostname() not in text
     assert "`6fa7e66c0ffe`" in text
     assert "Cells that it has not: run" in text
+
+
+def test_a_way_to_train_is_in_its_own_table_alone(report, tmp_path):
+    more = tmp_path / "more"
+    more.mkdir()
+    records.write(more / records.FILE, made.run_record(), made.training("lstm", "amp_bf16"))
+    cells = grouped.group(results.joined([report, more]))
+    lines = results_training.section(cells)
+    found = row(lines, "lstm", "`amp_bf16`")
+    assert "1234 → 2346 | 1.90× [1.85, 1.95] | 0.80× | 0.10" in found.replace("\u202f", " ")
+    assert "2334 of 2340" in found
+    assert "amp_bf16" not in "".join(tables.class_table(cells, "A") + tables.losers(cells))
+    assert "Not measured" in results_training.section([])[0]
 
 
 def test_what_was_measured_is_kept_for_the_same_weights_and_versions_only(tmp_path):

@@ -137,7 +137,15 @@ def test_a_target_is_registered_like_the_rest(tmp_path):
         ),
         (
             TECHNIQUE.replace("    def apply(self, module, context): ...\n", ""),
-            r"has no method apply\(\)",
+            r"has no method apply\(\); every technique needs apply\(\)",
+        ),
+        (
+            TECHNIQUE.replace("    name =", '    suite = "training"\n    name ='),
+            r'has no method precision\(\); every technique with suite = "training" needs',
+        ),
+        (
+            TECHNIQUE.replace("    name =", '    suite = "train"\n    name ='),
+            r"suite = 'train'; expected one of 'gates', 'training'",
         ),
         (TECHNIQUE.replace('    family = "mine"\n', ""), "has no family; write family ="),
         (

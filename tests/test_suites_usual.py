@@ -53,6 +53,13 @@ def test_a_verdict_without_a_decided_speed_is_not_the_usual(tmp_path, kept):
     assert usual.of(CELL, 1) is None
 
 
+def test_a_training_step_has_a_usual_value(tmp_path):
+    usual = Usual(tmp_path / FILE)
+    usual.add({**record(1.6), "gate": "training_speed", "batch": None})
+    assert usual.of(CELL, None) == (1.6, 0.01)
+    assert usual.of(CELL, 1) is None
+
+
 def test_cold_caches_have_a_usual_value_of_their_own(tmp_path):
     usual = Usual(tmp_path / FILE)
     usual.add(record(1.3))
@@ -102,6 +109,16 @@ def test_a_near_limit_is_listed_by_the_plan_and_refused_by_a_release(tmp_path, c
     assert released.code == 4
     assert told in released.output
     assert f"keep at most {usually / math.exp(-math.log1p(-0.03)):.3g}" in released.output
+
+
+def test_a_near_limit_of_training_steps_is_listed_as_any(tmp_path, cache):
+    (cache / FILE).write_text(json.dumps({"digits_mlp-amp_bf16-cpu": [[2.0, 0.01]]}))
+    near = NEAR.replace('"speed"', '"training_speed"')
+    planned = run(tmp_path, cache, near, "--plan", "--technique=amp_bf16")
+    told = "training_speed >= 1.99 is too near to decide: digits_mlp-amp_bf16-cpu usually reaches 2"
+    assert told in planned.output
+    said = near + 'near = "it must gain this much"\n'
+    assert "too near" not in run(tmp_path, cache, said, "--plan", "--technique=amp_bf16").output
 
 
 def test_a_release_asks_for_samples_enough_to_decide_its_accuracy_limit(tmp_path, cache):

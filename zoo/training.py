@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from zoo.base import Split
+from zoo.precision import current
+from zoo.steps import Step
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -50,38 +52,47 @@ def fit(module: nn.Module, split: Split, recipe: Recipe, seed: int) -> None:
 
     The rate rises over the first fifth of the steps and falls along a cosine to zero (one cycle,
     Smith and Topin, 2019). Random numbers come from `seed` alone; the caller's generator is left
-    as it was.
+    as it was. Steps are taken where the module is, in FP32 or as `zoo.precision.use` says.
     """
     if split.labels is None or isinstance(split.inputs, dict) or len(split.inputs) != 1:
         raise ValueError("fit() trains on one positional input and labels")
-    inputs, labels = split.inputs[0], split.labels
+    precision, trace = current()
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    generator = torch.Generator().manual_seed(seed)
     total = recipe.epochs * len(order(len(split), recipe.batch, torch.Generator()))
-    # devices=[]: nothing here runs on a GPU, so no CUDA context is made to keep its generator.
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    device = next(module.parameters()).device
+    # On the CPU no device: no CUDA context is made to keep its generator.
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices=devices), torch.enable_grad():
         torch.manual_seed(seed)
         module.to(memory_format=layout).train()
         optimiser = _optimiser(module, recipe)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: one_cycle((step + 1) / (total + 1))
-        )
-        for _ in range(recipe.epochs):
-            for rows in order(len(split), recipe.batch, generator):
-                batch = inputs[rows]
-                if recipe.augment is not None:
-                    batch = recipe.augment(batch, generator)
-                if recipe.channels_last:
-                    batch = batch.contiguous(memory_format=torch.channels_last)
-                loss = functional.cross_entropy(
-                    module(batch), labels[rows], label_smoothing=recipe.smoothing
-                )
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-                schedule.step()
+        step = Step(module, recipe, optimiser, precision, trace)
+        batches = itertools.islice(_batches(split, recipe, seed), precision.most_steps)
+        for number, (batch, labels) in enumerate(batches, 1):
+            # By batches seen, not by updates: torch's schedulers warn where the first is skipped.
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate * one_cycle(number / (total + 1))
+            step(batch, labels)
+            if trace is not None and precision.most_steps is not None:
+                trace.step, trace.batch = step, (batch, labels)
     module.zero_grad(set_to_none=True)
     module.to(memory_format=torch.contiguous_format).eval()
+
+
+def _batches(split: Split, recipe: Recipe, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every batch of the recipe with its labels, on the CPU, in an order drawn from the seed."""
+    assert split.labels is not None
+    assert not isinstance(split.inputs, dict)
+    inputs, labels = split.inputs[0], split.labels
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(recipe.epochs):
+        for rows in order(len(split), recipe.batch, generator):
+            batch = inputs[rows]
+            if recipe.augment is not None:
+                batch = recipe.augment(batch, generator)
+            if recipe.channels_last:
+                batch = batch.contiguous(memory_format=torch.channels_last)
+            yield batch, labels[rows]
 
 
 def _optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
