@@ -67,6 +67,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "claims": (),
         "lossless": False,
         "standard": None,
+        "budgeted": False,
     },
     "target": {
         "device": "cpu",

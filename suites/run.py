@@ -15,7 +15,7 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
 from gauge.verdict import Verdict
 from reports import records as record_files
-from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
+from suites import ablation, exporting, keys, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
@@ -28,6 +28,17 @@ from suites.rounds import Rounds
 SAVE_EVERY_SECONDS = 10.0
 
 Question = tuple[Cell, str, int | None]
+
+
+def _check_budget(settings: Settings, catalog: Catalog, cells: list[Cell]) -> None:
+    """A budget that nothing selected keeps to would be an option that does nothing."""
+    if settings.budget and not any(keys.budgeted(catalog, cell, settings) for cell in cells):
+        names = " and ".join(options.BUDGETS[one] for one in settings.budget)
+        able = [n for n, one in catalog.techniques.items() if one.attributes["budgeted"]]
+        raise pytest.UsageError(
+            f"{names}: no selected cell keeps to a budget; select one that searches, such as "
+            f"--technique {able[0]}"
+        )
 
 
 @dataclass
@@ -60,6 +71,7 @@ class Run:
             models=settings.models,
             techniques=settings.techniques,
         )
+        _check_budget(settings, catalog, cells)
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),

@@ -1,0 +1,108 @@
+"""The claims `searched` and `within_budget`: what a search tried, and that it kept its budget."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+
+from gauge.evidence.base import Finding, Subject, claim
+
+NO_RECORD = Finding(False, "the artifact holds no record of a search", {"opaque": True})
+
+
+@claim("searched")
+def searched(subject: Subject) -> Finding:
+    """As many different candidates as were asked for, and the reloaded module is the best of them.
+
+    From the record in `artifact.json`: trials that repeat an architecture count once. Counted by
+    gauge: the parameters of the reloaded module, which must be those of the chosen trial where no
+    later stage changed it. A better trial within the budget than the chosen one is told.
+    """
+    record = _record(subject)
+    if subject.module is None or record is None:
+        return NO_RECORD
+    search, trials = record["search"], record["search"]["trials"]
+    different = len({json.dumps(one["choice"], sort_keys=True) for one in trials})
+    wanted = min(search["asked"], search["candidates"])
+    numbers = {"trials": different, "asked": wanted, "front": len(search["front"])}
+    problems = []
+    if different < wanted:
+        problems.append(f"{wanted} different candidates were asked for")
+    if not 0 <= search["chosen"] < len(trials):
+        return Finding(False, f"trial {search['chosen']} was chosen, of {len(trials)}", numbers)
+    chosen = trials[search["chosen"]]
+    if _within(chosen, record["budget"]):
+        kept = [one for one in trials if _within(one, record["budget"])]
+        better = sum(one["right"] > chosen["right"] for one in kept)
+        if better:
+            problems.append(f"{better} trials within the budget are better than the chosen one")
+    numbers["parameters"] = sum(one.numel() for one in subject.module.parameters())
+    if record["last"] and numbers["parameters"] != chosen["parameters"]:
+        problems.append(
+            f"the module has {numbers['parameters']:,} parameters, the chosen trial "
+            f"{chosen['parameters']:,}"
+        )
+    text = (
+        f"{different} different candidates of {search['candidates']:,} tried by "
+        f"{search['strategy']}, {len(search['front'])} on the front"
+    )
+    return Finding(not problems, "; ".join([text, *problems]), numbers)
+
+
+@claim("within_budget")
+def within_budget(subject: Subject) -> Finding:
+    """What the user allowed: bytes counted by gauge, latency as the search measured it at the end.
+
+    Latency is the search's own measurement on the target, since nothing is timed while evidence is
+    counted; how fast the artifact is otherwise is for the speed gates to say.
+    """
+    record = _record(subject)
+    if subject.module is None or record is None:
+        return NO_RECORD
+    budget = record["budget"]
+    state = subject.module.state_dict().values()
+    size = sum(one.numel() * one.element_size() for one in state if isinstance(one, torch.Tensor))
+    latency, error = budget["latency_measured_ms"], budget["latency_error"]
+    sides = {
+        "latency": (latency, budget.get("latency_ms"), "ms", f" ± {error:.1%}"),
+        "size": (size / 1e6, budget.get("size_mb"), "MB", ""),
+    }
+    stated = {name: side for name, side in sides.items() if side[1] is not None}
+    numbers: dict[str, Any] = {"bytes": size, "latency_ms": latency, "over": {}}
+    if not stated:
+        return Finding(True, "no budget was stated", numbers)
+    parts = []
+    for name, (value, most, unit, apart) in stated.items():
+        part = f"{name} {value:.4g} {unit}{apart} of {most:.4g} {unit}"
+        share = value / most - 1
+        if not share <= 0:
+            numbers["over"][name] = share
+            part += f", over it by {share:.1%}"
+        parts.append(part)
+    text = "; ".join(parts)
+    if numbers["over"]:
+        text += ": the closest candidate of the search"
+    return Finding(not numbers["over"], text, numbers)
+
+
+def _within(trial: dict[str, Any], budget: dict[str, Any]) -> bool:
+    sides = (
+        (trial["latency_ms"] * (1 + trial["latency_error"]), budget.get("latency_ms")),
+        (trial["bytes"] / 1e6, budget.get("size_mb")),
+    )
+    return all(most is None or value <= most for value, most in sides)
+
+
+def _record(subject: Subject) -> dict[str, Any] | None:
+    """Notes of the stage that searched, from the artifact's own description."""
+    path = subject.directory / "artifact.json"
+    if not path.is_file():
+        return None
+    stages = json.loads(path.read_text(encoding="utf-8")).get("stages", [])
+    for index, stage in enumerate(stages):
+        notes = stage.get("notes", {})
+        if "search" in notes and "budget" in notes:
+            return {**notes, "last": index == len(stages) - 1}
+    return None
