@@ -56,8 +56,9 @@ class Budget:
 class Evaluator:
     """Scores candidates of a space; whoever proposes them (evolution, chance, a controller).
 
-    Every candidate gets the same first seed, samples and order, and no weights of another: shared
-    weights rank small models no better than these seconds of training, and cost a supernet first.
+    Every candidate gets the same seed, samples and order, and no weights of another's: they differ
+    in widths and kernels, so that sharing would take a network of all of them, trained first, and
+    one of these trains in seconds. Statistics of BatchNorm are renewed before it is scored.
     Raises Refused where the model has no labelled training split.
     """
 
@@ -113,7 +114,7 @@ class Evaluator:
         with torch.inference_mode():
             parts = [module(*args, **kwargs) for args, kwargs in self.part.batches(BATCH)]
         joined = torch.cat(parts)
-        return float(self.context.model.score(joined, self.part, joined).mean())
+        return float(self.context.model.score(joined, self.part, joined).double().mean())
 
 
 def front(records: list[Record]) -> list[int]:

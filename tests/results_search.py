@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from results_distillation import LEAST_SEEDS, paired_interval  # noqa: E402 - not installed
+from results_distillation import LEAST_SEEDS, paired_interval
 
 SEEDS = 3
 TRIALS = 20

@@ -1,0 +1,94 @@
+"""A search on the page: lines, front and history; whatever its record holds."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from reports import search_chart
+from reports.cells import Cell
+from reports.detail import details
+from reports.view import section
+
+
+def trial(right: Any, latency: Any, **choice: Any) -> dict[str, Any]:
+    return {"right": right, "latency_ms": latency, "choice": choice or {"width": 8}}
+
+
+def cell(notes: Any) -> Cell:
+    stages = [{"technique": "nas_evolution", "seconds": 1.0, "notes": notes}]
+    common = {"cell": {}, "id": "m-t-cpu", "class": "C", "batch": None, "status": "PASS"}
+    return Cell("m", "t", "cpu", [{**common, "gate": "evidence", "evidence": {"stages": stages}}])
+
+
+def notes(**changes: Any) -> dict[str, Any]:
+    search = {
+        "strategy": "evolution",
+        "candidates": 54,
+        "samples": 500,
+        "trials": [trial(0.9, 2.0, width=16), trial(0.7, 1.0), trial(0.5, 3.0)],
+        "front": [1, 0],
+        "chosen": 0,
+    }
+    return {"search": {**search, **changes}, "budget": {"latency_ms": 2.5, "missed_by": {}}}
+
+
+def test_the_front_is_told_fastest_first_with_what_was_chosen():
+    assert dict(details(cell(notes())))["Search"] == [
+        "3 trials of 54 candidates by evolution, scored on 500 samples of training",
+        "chosen: trial 0, 90.00 %, 2 ms (width 16)",
+        "budget 2.5 ms: kept",
+        "front: trial 1, 70.00 %, 1 ms (width 8)",
+        "front: trial 0, 90.00 %, 2 ms (width 16)",
+    ]
+
+
+def test_a_missed_budget_is_told():
+    missed = {**notes(), "budget": {"size_mb": 0.5, "missed_by": {"size": 0.25}}}
+    assert "budget 0.5 MB: size over it by 25.00 %" in search_chart.lines(cell(missed))
+
+
+def test_every_trial_is_drawn_with_its_name_and_nothing_needs_styles():
+    root = ElementTree.fromstring(search_chart.plot(cell(notes()), "s1"))
+    told = [one.text for one in root.iter("title")]
+    assert "trial 2, 50.00 %, 3 ms (width 8)" in told
+    assert len(told) == 4  # one a trial, and the plot's own
+    assert not [one for one in root.iter() if "style" in one.attrib]
+    ids = [one.attrib["id"] for one in root.iter() if "id" in one.attrib]
+    assert ids
+    assert all(one.startswith("s1") for one in ids)
+
+
+def test_a_hostile_record_stays_text():
+    hostile = notes(trials=[trial(0.5, 1.0, **{"</title><script>x</script>": "<img src=x>"})])
+    svg = str(search_chart.plot(cell(hostile), "s1"))
+    assert "<script" not in svg
+    assert "<img" not in svg
+    assert "&lt;img" in svg
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        {},
+        {"search": 3},
+        notes(trials=None),
+        notes(trials=[3, trial("x", 1.0), trial(0.5, None), trial(0.5, 0.0), trial(2.0, 1.0)]),
+    ],
+)
+def test_a_record_of_another_shape_is_left_out(odd):
+    assert "Search" not in dict(details(cell(odd)))
+    assert section(cell(odd), 0)["search"] == ""
+
+
+def test_what_cannot_be_drawn_leaves_the_rest():
+    assert search_chart.lines(cell(notes(front="x", chosen=77)))[0].startswith("3 trials")
+    assert search_chart.plot(cell({**notes(front=[9], chosen=None), "budget": 4}), "s1")
+
+
+def test_a_long_page_has_the_lines_without_the_plot():
+    assert section(cell(notes()), 0)["search"]
+    assert section(cell(notes()), 1)["search"] == ""
