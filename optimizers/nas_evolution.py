@@ -22,8 +22,8 @@ class NasEvolution(Technique):
     Multi-objective evolution of architectures as in Lu et al., 2019 (NSGA-Net), each candidate
     trained for a short while and scored on a fifth of the training split; latency is measured on
     the target, in turns with the baseline. Returned is the candidate with the best score within
-    `--latency-budget` and `--size-budget`, trained for longer on the whole split; without a budget
-    the best of all, and where none is within it, the one that misses by least.
+    `--latency-budget` (unless stated, no slower than the baseline) and `--size-budget`, trained for
+    longer on the whole split; where none is within them, the one that misses by least.
     """
 
     name = "nas_evolution"
@@ -31,7 +31,7 @@ class NasEvolution(Technique):
     changes = "architecture"
     claims = ("searched", "within_budget", "fewer_parameters", "fewer_macs")
     variants = ({"trials": 24},)
-    standard = ()
+    standard = ("digits_mlp",)
     budgeted = True
 
     def refuses(self, model: Model, target: Device) -> str | None:
@@ -63,16 +63,17 @@ def searched(
     name = context.model.full_name
     if name not in SPACES:
         raise Refused(f"{name} has no space of architectures to search")
-    space, budget = SPACES[name], Budget(**context.budget)
+    space, stated = SPACES[name], Budget(**context.budget)
     study = open_study((context.kept or context.workdir) / "search.sqlite3")
     known = study.user_attrs.get("reference_ms")
     evaluate = Evaluator(context, space, module, known)
     if known is None:
         study.set_user_attr("reference_ms", evaluate.stopwatch.reference_ms)
     found = explore(
-        study, evaluate, space, trials=trials, seed=context.seed, strategy=strategy, budget=budget
+        study, evaluate, space, trials=trials, seed=context.seed, strategy=strategy, budget=stated
     )
-    number = best(found, budget)
+    limits = {"latency_ms": evaluate.stopwatch.reference_ms, **context.budget}
+    number = best(found, Budget(**limits))
     chosen = evaluate.built(found[number]["choice"])
     training = evaluate.finished(chosen)
     # Measured anew: the fastest of many measurements is one that was lucky.
@@ -86,6 +87,7 @@ def searched(
             "candidates": space.size,
             "samples": len(evaluate.part),
             "baseline_ms": evaluate.stopwatch.reference_ms,
+            "limits": limits,
             "trials": found,
             "front": front(found),
             "chosen": number,
@@ -94,7 +96,7 @@ def searched(
             **context.budget,
             "latency_measured_ms": final["latency_ms"],
             "latency_error": final["latency_error"],
-            "missed_by": budget.misses({**final, "latency_error": 0.0}),
+            "missed_by": stated.misses({**final, "latency_error": 0.0}),
         },
         training=training,
     )

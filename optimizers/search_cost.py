@@ -19,9 +19,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from optimizers.base import Device
 from zoo import Batch
 
-BLOCKS = 15
-SEGMENT = 0.005
-"""Seconds that one side is timed for without a break: long against the clock's steps."""
+BLOCKS = 41
+SEGMENT = 0.001
+"""Seconds that one side is timed for without a break: long against the clock's steps, and short
+against the turns that a busy host gives each program, so that most segments are whole."""
 
 
 def cost(module: nn.Module, batch: Batch) -> dict[str, int]:

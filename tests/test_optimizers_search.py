@@ -28,7 +28,9 @@ class Searched(zoo.Model):
     name = "test_searched"
 
     def build(self):
-        return nn.Sequential(nn.Linear(8, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 4))
+        # Far slower than any candidate, whatever else the machine does.
+        deep = [layer for _ in range(30) for layer in (nn.Linear(64, 64), nn.ReLU())]
+        return nn.Sequential(nn.Linear(8, 64), *deep, nn.Linear(64, 4))
 
     def split(self, name):
         if name == "evaluation" and self.guarded:
@@ -320,8 +322,10 @@ def test_a_budget_that_nothing_meets_gives_the_closest_and_fails_its_claim(
     assert found["searched"].found
 
 
-def altered(notes, **changes):
-    notes["search"].update(changes)
+def better(search):
+    """Another trial that was better and within the limits."""
+    search["limits"] = {}
+    search["trials"][search["chosen"] - 1]["right"] = 2.0
 
 
 @pytest.mark.parametrize(
@@ -329,12 +333,12 @@ def altered(notes, **changes):
     [
         (lambda n: n["search"]["trials"].pop(), "4 different candidates were asked for"),
         (lambda n: n["search"].update(chosen=9), "trial 9 was chosen"),
+        (lambda n: better(n["search"]), "trials within the limits are better than the chosen"),
         (lambda n: n["search"].update(chosen=(n["search"]["chosen"] + 1) % 4), "parameters"),
     ],
 )
 def test_a_record_that_is_not_what_was_found_is_told(fault, says, model, tmp_path):
     optimized, _ = apply("nas_evolution:4", model, tmp_path, module=module())
-    # The chosen one is not the last, so that a lost trial is only that.
     fault(optimized.stages[0]["notes"])
     found = claims(optimized, model, tmp_path)
     assert not found["searched"].found

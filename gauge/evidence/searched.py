@@ -18,7 +18,7 @@ def searched(subject: Subject) -> Finding:
 
     From the record in `artifact.json`: trials that repeat an architecture count once. Counted by
     gauge: the parameters of the reloaded module, which must be those of the chosen trial where no
-    later stage changed it. A better trial within the budget than the chosen one is told.
+    later stage changed it. No trial within the limits is better than the chosen one.
     """
     record = _record(subject)
     if subject.module is None or record is None:
@@ -33,11 +33,11 @@ def searched(subject: Subject) -> Finding:
     if not 0 <= search["chosen"] < len(trials):
         return Finding(False, f"trial {search['chosen']} was chosen, of {len(trials)}", numbers)
     chosen = trials[search["chosen"]]
-    if _within(chosen, record["budget"]):
-        kept = [one for one in trials if _within(one, record["budget"])]
+    if _within(chosen, search["limits"]):
+        kept = [one for one in trials if _within(one, search["limits"])]
         better = sum(one["right"] > chosen["right"] for one in kept)
         if better:
-            problems.append(f"{better} trials within the budget are better than the chosen one")
+            problems.append(f"{better} trials within the limits are better than the chosen one")
     numbers["parameters"] = sum(one.numel() for one in subject.module.parameters())
     if record["last"] and numbers["parameters"] != chosen["parameters"]:
         problems.append(
@@ -87,10 +87,11 @@ def within_budget(subject: Subject) -> Finding:
     return Finding(not numbers["over"], text, numbers)
 
 
-def _within(trial: dict[str, Any], budget: dict[str, Any]) -> bool:
+def _within(trial: dict[str, Any], limits: dict[str, Any]) -> bool:
+    """Whether a trial keeps the limits, the error of its latency counted in."""
     sides = (
-        (trial["latency_ms"] * (1 + trial["latency_error"]), budget.get("latency_ms")),
-        (trial["bytes"] / 1e6, budget.get("size_mb")),
+        (trial["latency_ms"] * (1 + trial["latency_error"]), limits.get("latency_ms")),
+        (trial["bytes"] / 1e6, limits.get("size_mb")),
     )
     return all(most is None or value <= most for value, most in sides)
 
