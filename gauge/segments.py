@@ -19,6 +19,7 @@ MOST_CALLS = 2**16
 _GROWTH = 1.2
 # A stopwatch that does not wait tells of microseconds; a call this long has been waited for.
 _LONG_S = 0.1
+_TRIES = 12
 
 SINGLE_CALLS = 400
 """Most single calls of an arm that a process times."""
@@ -124,14 +125,14 @@ class Runner:
     def growth_problem(self) -> str | None:
         """Twice the calls must take longer; not so where the stopwatch does not wait for them.
 
-        The shortest of up to three tries of each counts: a pause in either says nothing.
+        The shortest of some tries of each counts: a pause in either says nothing.
         """
         for arm, name in (("A", "baseline"), ("B", "candidate")):
             calls = self.calls[arm]
             growth, once, twice = 0.0, math.inf, math.inf
             if self.segment(arm, 1) >= _LONG_S:
                 continue
-            for _ in range(3):
+            for _ in range(_TRIES):
                 once = min(once, self.segment(arm, calls))
                 twice = min(twice, self.segment(arm, 2 * calls))
                 growth = twice / once if once > 0 else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,12 +36,13 @@ _OPTIONS = {
 
 
 def missing() -> str | None:
-    """A sentence saying why nothing can be compiled here, or None."""
-    from torch._inductor import config
+    """A sentence saying why nothing can be compiled for the CPU here, or None."""
+    from torch._inductor import cpp_builder, exc
 
-    compiler = config.cpp.cxx[1]
-    if shutil.which(compiler) is None:
-        return f"torch's inductor needs a C++ compiler, and {compiler} is not installed"
+    try:
+        cpp_builder.get_cpp_compiler()
+    except exc.InvalidCxxCompiler:
+        return "inductor needs a C++ compiler (g++ or clang++), and there is none"
     return None
 
 

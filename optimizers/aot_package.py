@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.artifact import ArtifactError, read_json, write_json
+from optimizers.artifact import ArtifactError
 from optimizers.base import Device, Optimized
+from optimizers.described import describe, described, present
 from optimizers.interface import Interface
 
-DESCRIPTION = "artifact.json"
 ANY = 0
 """In place of a batch size: a package that takes every size."""
 
@@ -153,17 +153,14 @@ class AotPackage(Optimized):
         for size, file in self.files.items():
             names[str(size)] = f"model-b{size}.pt2" if size else "model.pt2"
             shutil.copy2(file, directory / names[str(size)])
-        write_json(
-            directory / DESCRIPTION,
-            {
-                "schema": 1,
-                "target": self.target.name,
-                "instructions": instructions(),
-                "packages": names,
-                "interface": self.interface.plain(),
-                "rows": self.rows.plain(),
-                "details": self.details,
-            },
+        describe(
+            directory,
+            self.target,
+            self.interface,
+            instructions=instructions(),
+            packages=names,
+            rows=self.rows.plain(),
+            details=self.details,
         )
 
     @classmethod
@@ -173,23 +170,18 @@ class AotPackage(Optimized):
         Raises ArtifactError for a file that does not fit, and for another CPU's instructions:
         the package would end the process.
         """
-        path = directory / DESCRIPTION
-        data = read_json(path, ("target", "instructions", "packages", "interface", "rows"))
-        if data["target"] != target.name:
-            raise ArtifactError(f"{path} is for {data['target']!r}, not for {target.name!r}")
+        path, data, interface = described(directory, target, "instructions", "packages", "rows")
         if data["instructions"] != instructions():
             raise ArtifactError(
                 f"{path} was compiled for {data['instructions']}, and this CPU has "
                 f"{instructions()}: apply the technique here"
             )
         files = {int(size): directory / Path(name).name for size, name in data["packages"].items()}
-        for file in files.values():
-            if not file.is_file():
-                raise ArtifactError(f"{file} is missing")
+        present(*files.values())
         try:
-            interface, rows = Interface(**data["interface"]), Rows(**data["rows"])
+            rows = Rows(**data["rows"])
         except TypeError as error:
-            raise ArtifactError(f"{path} describes no interface: {error}") from error
+            raise ArtifactError(f"{path} does not say how rows lie: {error}") from error
         return cls(files, interface, rows, target, data.get("details"))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from optimizers import aot_build
 from optimizers.base import Context, Device, Refused
 from optimizers.eager import EagerModule
 
@@ -85,13 +86,8 @@ def _shapes(values: Any) -> Iterator[Any]:
 def missing(target: Device) -> str | None:
     """A sentence saying why inductor cannot build code for this target here, or None."""
     if target.device == "cpu":
-        from torch._inductor import cpp_builder, exc
-
-        try:
-            cpp_builder.get_cpp_compiler()
-        except exc.InvalidCxxCompiler:
-            return "torch.compile needs a C++ compiler (g++ or clang++), and there is none"
-    elif importlib.util.find_spec("triton") is None:
+        return aot_build.missing()
+    if importlib.util.find_spec("triton") is None:
         return "triton is not installed, and torch.compile needs it on a GPU (pip install triton)"
     return None
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from optimizers.base import Context
-from optimizers.onnx_model import OnnxModel
+from optimizers.onnx_model import OnnxModel, open_session
+from optimizers.onnx_sensitivity import weighty
 from zoo import Batch
 
 SAMPLES = 8
@@ -78,10 +79,10 @@ def _decibel(share: float) -> float:
     return min(-10 * math.log10(share), 200.0) if share else 200.0
 
 
-def samples(context: Context) -> Batch:
+def samples(context: Context, count: int = SAMPLES) -> Batch:
     """A few samples of the calibration split, spread over it, on the CPU."""
     split = context.model.split("calibration")
-    rows = torch.linspace(0, len(split) - 1, min(SAMPLES, len(split))).round().long()
+    rows = torch.linspace(0, len(split) - 1, min(count, len(split))).round().long()
     return split.take(rows)
 
 
@@ -164,18 +165,12 @@ def of_graphs(
     """Passages of ONNX files that name tensors alike, by the first one's nodes with weights.
 
     kinds: of nodes, as `Conv`. feeds: arrays by input. folder: an empty one, to work in. Raises
-    what onnxruntime raises.
+    what `open_session` raises.
     """
     import onnx
-    import onnxruntime
 
     first = onnx.load(paths[0], load_external_data=False).graph
-    weights = {tensor.name for tensor in first.initializer}
-    layers = {
-        node.name: (node.input[0], node.output[0])
-        for node in first.node
-        if node.op_type in kinds and any(name in weights for name in node.input[1:])
-    }
+    layers = {node.name: (node.input[0], node.output[0]) for node in weighty(first, kinds)}
     found = []
     for index, path in enumerate(paths):
         model = onnx.load(path)
@@ -186,14 +181,9 @@ def of_graphs(
         model.graph.output.extend(
             onnx.helper.make_empty_tensor_value_info(name) for name in sorted(wanted - shown)
         )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = torch.get_num_threads()
         shown_in = folder / f"{index}.onnx"
         onnx.save(model, shown_in, save_as_external_data=True, location=f"{index}.data")
-        session = onnxruntime.InferenceSession(
-            shown_in, options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(shown_in, "CPUExecutionProvider", torch.get_num_threads())
         names = sorted(wanted)
         # Of no names, all outputs would come.
         given_back = session.run(names, dict(feeds)) if names else []

@@ -12,15 +12,15 @@ import onnx
 import torch
 from torch import Tensor
 
-from optimizers.artifact import ArtifactError, read_json, write_json
+from optimizers.artifact import ArtifactError
 from optimizers.base import Device, Optimized
+from optimizers.described import describe, described, present
 from optimizers.interface import Interface
 from zoo import Batch
 
 if TYPE_CHECKING:
     import onnxruntime
 
-DESCRIPTION = "artifact.json"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _FALL_BACKS = {"TensorrtExecutionProvider": ("CUDAExecutionProvider",)}
 
@@ -158,31 +158,20 @@ class OnnxModel(Optimized):
         """Copy the files and write the interface beside them."""
         for file in self.files():
             shutil.copy2(file, directory / file.name)
-        write_json(
-            directory / DESCRIPTION,
-            {
-                "schema": 1,
-                "target": self.target.name,
-                "file": self.path.name,
-                "provider": self.provider,
-                "interface": self.interface.plain(),
-            },
+        describe(
+            directory,
+            self.target,
+            self.interface,
+            file=self.path.name,
+            provider=self.provider,
         )
 
     @classmethod
     def load(cls, directory: Path, target: Device) -> OnnxModel:
         """Open the file on `target`. Raises ArtifactError naming a file that does not fit."""
-        path = directory / DESCRIPTION
-        data = read_json(path, ("target", "file", "provider", "interface"))
-        if data["target"] != target.name:
-            raise ArtifactError(f"{path} is for {data['target']!r}, not for {target.name!r}")
+        path, data, interface = described(directory, target, "file", "provider")
         file = directory / Path(data["file"]).name
-        if not file.is_file():
-            raise ArtifactError(f"{file} is missing")
-        try:
-            interface = Interface(**data["interface"])
-        except TypeError as error:
-            raise ArtifactError(f"{path} describes no interface: {error}") from error
+        present(file)
         known = (*_PROVIDERS.values(), *_FALL_BACKS)
         if data["provider"] not in known:
             raise ArtifactError(f"{path} asks for {data['provider']!r}, not one of {known}")

@@ -26,19 +26,27 @@ class Layer:
         return [self.name] if self.activation is None else [self.name, self.activation]
 
 
-def layers(graph: Any, kinds: Sequence[str]) -> list[Layer]:
+def weighty(graph: Any, kinds: Sequence[str]) -> list[Any]:
     """Nodes of these kinds with weights among their inputs, in the graph's order."""
     weights = {tensor.name for tensor in graph.initializer}
+    return [
+        node
+        for node in graph.node
+        if node.op_type in kinds and any(name in weights for name in node.input[1:])
+    ]
+
+
+def layers(graph: Any, kinds: Sequence[str]) -> list[Layer]:
+    """Nodes with weights (`weighty`), each with the activation that is fused into it."""
     readers: dict[str, list[Any]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     found = []
-    for node in graph.node:
-        if node.op_type in kinds and any(name in weights for name in node.input[1:]):
-            after = readers.get(node.output[0], [])
-            fused = len(after) == 1 and after[0].op_type in ("Clip", "Relu")
-            found.append(Layer(node.name, after[0].name if fused else None))
+    for node in weighty(graph, kinds):
+        after = readers.get(node.output[0], [])
+        fused = len(after) == 1 and after[0].op_type in ("Clip", "Relu")
+        found.append(Layer(node.name, after[0].name if fused else None))
     return found
 
 

@@ -10,7 +10,8 @@ from optimizers import layer_noise, onnx_model
 from optimizers.base import Context, Device, Refused, Technique, register
 from optimizers.onnx_export import check_like, export
 from optimizers.onnx_model import OnnxModel
-from optimizers.onnxruntime_int8 import quiet, saturates
+from optimizers.onnxruntime_int8 import quiet
+from optimizers.saturation import saturates
 from zoo import Model
 
 _PRODUCTS = ("MatMul", "Gemm", "LSTM", "Attention")

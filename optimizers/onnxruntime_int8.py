@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from optimizers import layer_noise, onnx_model
@@ -20,6 +18,7 @@ from optimizers.interface import Interface
 from optimizers.onnx_export import check_like, export
 from optimizers.onnx_model import OnnxModel
 from optimizers.onnx_sensitivity import fewest, layers, outputs, sqnr, worst_first
+from optimizers.saturation import saturates
 from optimizers.structure import flatten
 from zoo import Model
 
@@ -176,9 +175,7 @@ class _Quantiser:
 
 def _kept(quantiser: _Quantiser, exported: OnnxModel, context: Context) -> list[str]:
     """Nodes to leave in FP32; the notes tell each layer's dB when it alone is quantised."""
-    split = context.model.split("calibration")
-    rows = torch.linspace(0, len(split) - 1, min(_JUDGED, len(split))).round().long()
-    batch = context.target.cast(split.take(rows))
+    batch = context.target.cast(layer_noise.samples(context, _JUDGED))
     expected = outputs(exported, batch, flatten)
     path = context.workdir / "tried.onnx"
 
@@ -228,13 +225,6 @@ def _float_lookups(graph: Any, only_tables: bool) -> list[str]:
         if node.op_type == "Gather"
         and (uses[node.input[0]] > 1 if node.input[0] in tables else only_tables)
     ]
-
-
-def saturates() -> bool:
-    """Whether int8 products overflow 16 bits here: x86 without VNNI (onnxruntime's own advice)."""
-    if platform.machine() != "x86_64":
-        return False
-    return "vnni" not in Path("/proc/cpuinfo").read_text()
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def _quantise(model: openvino.Model, exported: OnnxModel, context: Context) -> o
         import nncf
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-        samples = [_feeds(exported, batch) for batch in context.calibration(1)][:_SAMPLES]
+        samples = [exported.feeds(batch) for batch in context.calibration(1)][:_SAMPLES]
         settings: dict[str, Any] = {
             "preset": _preset(model),
             "model_type": nncf.ModelType.TRANSFORMER if _attends(model) else None,
@@ -97,11 +97,6 @@ def _quantise(model: openvino.Model, exported: OnnxModel, context: Context) -> o
             advanced_quantization_parameters=ranges,
             **settings,
         )
-
-
-def _feeds(exported: OnnxModel, batch: Batch) -> dict[str, Any]:
-    args, kwargs = batch
-    return {name: one.numpy() for name, one in exported.interface.feeds(args, kwargs).items()}
 
 
 def _kinds(model: openvino.Model) -> set[str]:

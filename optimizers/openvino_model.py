@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optimizers.artifact import ArtifactError, read_json, write_json
+from optimizers.artifact import ArtifactError
 from optimizers.base import Device, Optimized
+from optimizers.described import describe, described, present
 from optimizers.interface import Interface
 from optimizers.onnx_model import OnnxModel, first_line
 
 if TYPE_CHECKING:
     import openvino
 
-DESCRIPTION = "artifact.json"
 IR = "model.xml"
 _SHAPES_KEPT = 8
 _CI = ("CI", "NNCF_CI")
@@ -148,30 +148,13 @@ class OpenVinoModel(Optimized):
         import openvino
 
         openvino.save_model(self.model, directory / IR, compress_to_fp16=False)
-        write_json(
-            directory / DESCRIPTION,
-            {
-                "schema": 1,
-                "target": self.target.name,
-                "precision": self.precision,
-                "interface": self.interface.plain(),
-            },
-        )
+        describe(directory, self.target, self.interface, precision=self.precision)
 
     @classmethod
     def load(cls, directory: Path, target: Device) -> OpenVinoModel:
         """Read the IR for `target`. Raises ArtifactError naming a file that does not fit."""
-        path = directory / DESCRIPTION
-        data = read_json(path, ("target", "precision", "interface"))
-        if data["target"] != target.name:
-            raise ArtifactError(f"{path} is for {data['target']!r}, not for {target.name!r}")
-        for file in (directory / IR, (directory / IR).with_suffix(".bin")):
-            if not file.is_file():
-                raise ArtifactError(f"{file} is missing")
-        try:
-            interface = Interface(**data["interface"])
-        except TypeError as error:
-            raise ArtifactError(f"{path} describes no interface: {error}") from error
+        _, data, interface = described(directory, target, "precision")
+        present(directory / IR, (directory / IR).with_suffix(".bin"))
         return cls(read(directory / IR), interface, target, data["precision"])
 
     def _compile(self, model: openvino.Model) -> openvino.CompiledModel:

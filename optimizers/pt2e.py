@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from optimizers import aot_build, layer_noise
 from optimizers.aot_package import ANY, AotPackage
 from optimizers.base import Context, Device, Refused
 from optimizers.quiet import quiet
+from optimizers.saturation import saturates
 
 OBSERVERS = {"minmax": "MinMaxObserver", "histogram": "HistogramObserver"}
 
@@ -110,16 +110,11 @@ def quantised(graph: GraphModule) -> int:
     return found
 
 
-def vnni() -> bool:
-    """Whether this CPU adds up int8 products in 32 bits at once; without, 16 bits may overflow."""
-    return "vnni" in Path("/proc/cpuinfo").read_text()
-
-
 def _config(observer: str, qat: bool) -> Any:
     from torchao.quantization.pt2e import observer as observers
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
-    config = x86.get_default_x86_inductor_quantization_config(is_qat=qat, reduce_range=not vnni())
+    config = x86.get_default_x86_inductor_quantization_config(is_qat=qat, reduce_range=saturates())
     if qat:
         return config
     kind = getattr(observers, OBSERVERS[observer])

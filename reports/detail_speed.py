@@ -21,6 +21,8 @@ def speed_lines(verdicts: list[Record]) -> list[str]:
         own = [_processes(evidence), *_latencies(verdict), *_energy(verdict, evidence)]
         if machine := _machine(evidence):
             own.append(machine)
+        if repeated := evidence.get("repeated"):
+            own.append(f"one process was measured again: {repeated}")
         lines += [f"batch {verdict.get('batch')}: {line}" for line in own]
     return lines
 

@@ -34,7 +34,7 @@ def facts(run: Record) -> list[tuple[str, str]]:
         ("Flags", ", ".join(machine.get("flags") or []) or ABSENT),
         (
             "Versions",
-            ", ".join(f"{name} {text or '?'}" for name, text in versions.items()) or ABSENT,
+            ", ".join(f"{name} {text}" for name, text in versions.items() if text) or ABSENT,
         ),
         ("Policy", _policy(run)),
     ]

@@ -86,7 +86,10 @@ class Track:
 
 @dataclass
 class Lane:
-    """One cell (or A/A control) and its tracks, timed together in the same processes."""
+    """One cell (or A/A control) and its tracks, timed together in the same processes.
+
+    repeated: why the one process that was measured once more did not count, or None.
+    """
 
     cell: Cell
     tracks: dict[int, Track]
@@ -94,6 +97,7 @@ class Lane:
     processes: int = 0
     number: int = 0
     seconds: float = 0.0
+    repeated: str | None = None
 
     def open_batches(self) -> list[int]:
         return [batch for batch, track in self.tracks.items() if track.open]
@@ -176,8 +180,9 @@ class Rounds:
         if lane.number % 2 and any(not lane.tracks[one].runs[-1] for one in batches):
             # A fresh run begins with a pair of its own, or its orders would not be balanced.
             lane.number += 1
-        try:
-            result = self.engine.speed_process(
+
+        def process() -> dict[str, Any]:
+            return self.engine.speed_process(
                 lane.cell,
                 seconds,
                 blocks,
@@ -186,6 +191,15 @@ class Rounds:
                 control=lane.control,
                 singles=singles,
             )
+
+        try:
+            result = process()
+            reasons = [one.get("invalid") for one in result["batches"].values()]
+            if lane.repeated is None and any(reasons):
+                # A very busy machine spoils a process now and then; what is wrong with the cell
+                # spoils the next one too, which is asked all the same.
+                lane.repeated = next(reason for reason in reasons if reason)
+                result = process()
         except Stopped as stopped:
             for batch in batches:
                 lane.tracks[batch].stopped = stopped

@@ -191,6 +191,7 @@ def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
         "threads": run.settings.threads.count,
         "extra": {
             "machine": [{**one["monitors"], "waited_s": one["waited_s"]} for one in every],
+            "repeated": run.rounds.lanes[cell.id, False].repeated,
             "settled": sum(process["warmup"]["settled"] for process in every),
             "candidate_first": [process["settings"]["candidate_first"] for process in every],
             **({key: every[0]["settings"][key] for key in ("cpus", "cache")} if every else {}),

@@ -28,7 +28,8 @@ def run(
         if not go_on():
             return
         with tempfile.TemporaryDirectory(prefix="optgauge-proof-") as folder:
-            found = proof_faults.run(seed * 1_000 + batch, None, Path(folder))
+            # Faults of speed meet the timing gates, the others need none of that time.
+            found = proof_faults.run(seed * 1_000 + batch, None, Path(folder), times=False)
         for one in found:
             yield {"batch": batch, **one}
 
@@ -49,7 +50,7 @@ def summary(lines: Sequence[Line]) -> dict[str, Any]:
 def page(found: dict[str, Any]) -> list[str]:
     """The piece's part of docs/proof.md."""
     rows = [
-        [one["fault"], one["status"], one["gate"], _short(one["reason"] or "")]
+        [one["fault"], one["status"], one["gate"] or "", _short(one["reason"] or "")]
         for one in found["examples"]
     ]
     return [
@@ -57,7 +58,8 @@ def page(found: dict[str, Any]) -> list[str]:
         "",
         f"{found['faults']} faults in techniques and harness, each a small plug-in placed and sized"
         " by chance. Caught is a verdict that is not PASS with a reason that names the cause, while"
-        " the same plug-in without its fault passes (goal: every one).",
+        " the same plug-in without its fault passes (goal: every one). Both meet every gate, but"
+        " only faults that have to do with time meet the speed gate.",
         "",
         f"- caught: {cell(found['caught'])}",
         f"- the same without its fault passes: {cell(found['clean_passed'])}",

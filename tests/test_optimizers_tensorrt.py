@@ -11,7 +11,8 @@ from optimizers_models import apply, known, saved, target
 import optimizers
 from gauge.evidence import tensorrt
 from optimizers.artifact import ArtifactError
-from optimizers.onnx_model import DESCRIPTION, OnnxModel
+from optimizers.described import DESCRIPTION
+from optimizers.onnx_model import OnnxModel
 
 
 @pytest.fixture

@@ -113,6 +113,12 @@ def test_speed_tells_what_it_rests_on():
     assert "throttled by sw_power_cap" in lines[4]
 
 
+def test_a_process_that_was_measured_again_is_told_with_the_reason():
+    assert "batch 1: one process was measured again: the clock jumped" in told(
+        "Speed", timed(repeated="the clock jumped")
+    )
+
+
 @pytest.mark.parametrize("odd", [None, 3, "x", [1], {"baseline": "x"}])
 def test_speed_evidence_of_another_shape_is_left_out(odd):
     names = ("machine", "outliers", "energy", "cache", "trend", "threads", "sigma")

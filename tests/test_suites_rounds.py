@@ -25,7 +25,8 @@ class Engine:
         self.asked.append((number, dict(singles)))
         self.seconds = seconds[1]
         ratio = next(self.ratios)
-        one = {"log_ratio": ratio, "refused": None, "invalid": None}
+        invalid = ratio if isinstance(ratio, str) else None
+        one = {"log_ratio": 0.0 if invalid else ratio, "refused": None, "invalid": invalid}
         return {"seconds": 1.0, "waited_s": 0.0, "batches": {str(batch): one for batch in seconds}}
 
 
@@ -56,6 +57,19 @@ def test_a_fresh_run_begins_with_a_pair_of_its_own(count):
     for begin in (0, fresh[0]):
         orders = [candidate_first(0, "m-t-cpu", begin + index) for index in range(2)]
         assert sum(orders) == 1
+
+
+def test_a_process_that_does_not_count_is_measured_once_more_under_its_number():
+    track, engine = timed([1.0, "the clock jumped", 1.0])
+    assert [number for number, _ in engine.asked] == [0, 1, 1]
+    assert track.invalid is None
+    assert len(track.runs[0]) == 2
+
+
+def test_what_spoils_the_repetition_too_or_another_process_is_told():
+    for ratios in (["remembered", "remembered"], ["jumped", 1.0, "jumped"]):
+        track, _ = timed(ratios)
+        assert track.invalid == ratios[-1]
 
 
 def test_single_calls_are_timed_where_the_batch_is_gated():

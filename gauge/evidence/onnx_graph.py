@@ -25,7 +25,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 LEAST_WEIGHTS = 64
 
 
-def _path(subject: Subject) -> Path | None:
+def single_file(subject: Subject) -> Path | None:
     """The artifact's own ONNX file; the candidate's word is not taken for which one it is."""
     files = sorted(subject.directory.glob("*.onnx"))
     return files[0] if len(files) == 1 else None
@@ -36,7 +36,7 @@ def executed_operators(subject: Subject) -> Counter[str]:
 
     Raises FileNotFoundError when the artifact does not hold exactly one ONNX file.
     """
-    path = _path(subject)
+    path = single_file(subject)
     if path is None:
         raise FileNotFoundError(f"{subject.directory} holds no single .onnx file")
     return _optimised(path, PROVIDERS[subject.target.device])
@@ -71,7 +71,7 @@ def _graphs(graph: Any) -> list[Any]:
 
 def weight_arrays(subject: Subject) -> dict[str, NDArray[Any]] | None:
     """Large initializers, quantised ones less their zero point; None without a single file."""
-    path = _path(subject)
+    path = single_file(subject)
     if path is None:
         return None
     import onnx

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gauge.evidence.base import Finding, Subject, claim
+from gauge.evidence.onnx_graph import single_file
 
 PROVIDER = "TensorrtExecutionProvider"
 
@@ -17,13 +18,13 @@ PROVIDER = "TensorrtExecutionProvider"
 def tensorrt(subject: Subject) -> Finding:
     """Nodes of the artifact's graph that TensorRT ran; others fall back to CUDA one by one."""
     session = getattr(subject.candidate, "session", None)
-    files = sorted(subject.directory.glob("*.onnx"))
-    if session is None or len(files) != 1:
+    path = single_file(subject)
+    if session is None or path is None:
         return Finding(False, "the artifact is no single .onnx file in a session of onnxruntime")
     used = session.get_providers()
     if PROVIDER not in used:
         return Finding(False, f"runs on {', '.join(used)}, not on {PROVIDER}", {"providers": used})
-    ran = nodes_by_provider(files[0], used, subject.candidate.feeds(subject.batch))
+    ran = nodes_by_provider(path, used, subject.candidate.feeds(subject.batch))
     text = ", ".join(f"{count} on {name}" for name, count in sorted(ran.items()))
     return Finding(ran[PROVIDER] > 0, f"nodes: {text}", {"nodes": dict(ran)})
 

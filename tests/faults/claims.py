@@ -232,8 +232,8 @@ class OtherProvider(onnx_model.OnnxModel):
 
     wanted = "AzureExecutionProvider"
 
-    def __init__(self, path, interface, target):
-        super().__init__(path, interface, target)
+    def __init__(self, path, interface, target, provider=None):
+        super().__init__(path, interface, target, provider)
         import onnxruntime
 
         wanted = [self.wanted, "CPUExecutionProvider"]
