@@ -15,6 +15,7 @@ import zoo
 from gauge import evidence
 from optimizers import artifact
 from optimizers.search_controller import Controller
+from optimizers.search_cost import cost
 from optimizers.search_evaluator import Budget, Evaluator, best, front
 from optimizers.search_space import SPACES, Space
 
@@ -65,17 +66,32 @@ def test_a_space_of_one_candidate_is_legal(name, model, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", sorted(SPACES))
-def test_the_smallest_and_the_largest_of_a_space_take_the_models_input(name):
+def test_every_value_of_a_space_takes_the_models_input(name):
     model, space = zoo.get(name), SPACES[name]
-    choices = list(space.every())
     args, kwargs = model.example(2)
-    whole = sum(one.numel() for one in model.build().parameters())
+    least, most = ({key: at(one) for key, one in space.choices.items()} for at in (min, max))
+    several = [
+        {**other, key: value}
+        for other in (least, most)
+        for key, values in space.choices.items()
+        for value in values
+    ]
+    for choice in several:
+        with torch.inference_mode():
+            assert space.build(choice).eval()(*args, **kwargs).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_the_largest_of_a_space_is_smaller_than_the_model_and_so_is_what_is_scaled_down(name):
+    model, space = zoo.get(name), SPACES[name]
+    largest = {key: max(values) for key, values in space.choices.items()}
     scaled = space.scaled_down()
     assert 3 < len(scaled) < 10
-    for choice in (choices[0], choices[-1], scaled[-1]):
-        built = space.build(choice).eval()
-        assert built(*args, **kwargs).shape == (2, 10)
-        assert sum(one.numel() for one in built.parameters()) < whole
+    whole = cost(model.build().eval(), model.example(1))
+    for choice in (largest, scaled[-1]):
+        found = cost(space.build(choice).eval(), model.example(1))
+        assert found["parameters"] < whole["parameters"]
+        assert found["macs"] < whole["macs"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from results_search import ARMS, hypervolume, table
+from results_search import ARMS, hypervolume, measure, table
+from safetensors.torch import save_file
+
+import zoo
+from optimizers.finetune import digest
 
 
 def test_the_hypervolume_is_the_area_that_some_trial_reaches():
@@ -49,3 +53,26 @@ def test_no_gain_is_told_as_none():
 def test_other_budgets_are_rows_of_their_own():
     rows = [row(0, (0.9, 0.9, 0.9)), row(0, (0.9, 0.9, 0.9), budget={"size_mb": 0.1})]
     assert [line.split(" | ")[1] for line in table(rows)[2:4]] == ["none", "0.1 MB"]
+
+
+class Search(Exception):
+    """Raised where a search would begin."""
+
+
+def test_a_seed_that_is_done_with_the_same_weights_is_not_searched_again(tmp_path, monkeypatch):
+    def begin(*_):
+        raise Search
+
+    monkeypatch.setattr("optimizers.search.searched", begin)
+    weights, module = tmp_path / "weights.safetensors", zoo.get("digits_mlp").build()
+    save_file(module.state_dict(), weights)
+    known = {"model": "digits_mlp", "trials": 20, "budget": {}, "of": digest(module), "seed": 0}
+
+    def first(**changes):
+        rows = measure("digits_mlp", weights, [0], 20, tmp_path, {}, [{**known, **changes}])
+        return next(rows)
+
+    assert first(left="as it was")["left"] == "as it was"
+    for other in ({"of": "0"}, {"seed": 1}, {"trials": 8}, {"budget": {"size_mb": 1.0}}):
+        with pytest.raises(Search):
+            first(**other)
