@@ -45,6 +45,12 @@ class Context:
     workdir: Path
     notes: dict[str, Any] = field(default_factory=dict)
     """Plain data that `rebuild` needs to make the same structure again; saved with the artifact."""
+    budget: dict[str, float] = field(default_factory=dict)
+    """What the user allows, for a technique that is `budgeted`: `latency_ms` (of a call with one
+    sample) and `size_mb` (10^6 bytes of weights); a budget that was not stated is left out."""
+    kept: Path | None = None
+    """A folder (perhaps not there yet) that outlives a stopped `apply` of the same artifact, so
+    that the next one goes on; None where nothing is kept."""
 
     def calibration(self, size: int = 32) -> Iterator[Batch]:
         """Batches of the calibration split, FP32 on the CPU. Raises Refused when there is none."""
@@ -107,6 +113,7 @@ class Technique:
         every model, () is none.
     suite: "gates", or "training" for what changes how models train (optimizers/amp.py): it has
         no apply() but precision(), and only suites/test_training.py asks it.
+    budgeted: whether it keeps to the user's `--latency-budget` and `--size-budget`.
     """
 
     name: ClassVar[str] = ""
@@ -117,6 +124,7 @@ class Technique:
     lossless: ClassVar[bool] = False
     standard: ClassVar[tuple[str, ...] | None] = None
     suite: ClassVar[str] = "gates"
+    budgeted: ClassVar[bool] = False
 
     def refuses(self, model: Model, target: Device) -> str | None:
         """A sentence saying why not, shown as it is, or None. Runs in a worker."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports import detail, formats, names, svg, training, trust
+from reports import detail, formats, names, search_chart, svg, training, trust
 from reports.cells import Cell, in_order
 from reports.charts import COLOURS
 from reports.detail_speed import TIMED
@@ -290,6 +290,7 @@ def section(cell: Cell, level: int) -> View:
             _gate(line, 200 if level > 1 else names.LONGEST_TEXT) for line in lines_of([cell])
         ],
         "details": detail.details(cell) if level < 2 else [],
+        "search": search_chart.plot(cell, f"search-{cell.anchor}") if level == 0 else "",
         "samples": _samples(cell, plots=level == 0) if level < 2 else [],
     }
 

@@ -73,6 +73,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "lossless": False,
         "standard": None,
         "suite": "gates",
+        "budgeted": False,
     },
     "target": {
         "device": "cpu",

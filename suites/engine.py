@@ -267,7 +267,7 @@ class Engine:
     def artifact(self, cell: Cell) -> Entry:
         """The cell's saved artifact: optimised now, or from the cache."""
 
-        def build(directory: Path) -> dict[str, Any]:
+        def build(directory: Path, kept: Path) -> dict[str, Any]:
             start = self._start(cell)
             workdir = tempfile.mkdtemp(prefix="work-", dir=self.cache.root)
             arguments = {
@@ -278,11 +278,16 @@ class Engine:
                 "workdir": workdir,
                 "before": start.meta["stages"] if start else [],
                 "start": str(start.path) if start else None,
+                "budget": keys.budgeted(self.catalog, cell, self.settings),
+                "kept": str(kept),
             }
             try:
-                return self.job("apply", cell.id, "apply", arguments, keep=False)
+                made = self.job("apply", cell.id, "apply", arguments, keep=False)
             finally:
                 shutil.rmtree(workdir, ignore_errors=True)
+            # Only now: a search that was stopped, or ran out of time, goes on from here.
+            shutil.rmtree(kept, ignore_errors=True)
+            return made
 
         def make() -> Entry:
             sha256 = self.baseline(cell.model, cell.target).weights.meta["sha256"]
@@ -292,7 +297,8 @@ class Engine:
                 "consider", cell.id, "refuses", arguments, keep=False, shown=False
             )
             key = keys.artifact(self.catalog, cell, self.settings, sha256, considered["files"])
-            entry = self._cached("artifacts", key, build)
+            kept = self.cache.path("unfinished", digest(key))
+            entry = self._cached("artifacts", key, lambda directory: build(directory, kept))
             # Its key says so as well; an entry whose key was rewritten is caught here.
             if entry.meta.get("weights", sha256) != sha256:
                 raise Stopped(

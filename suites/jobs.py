@@ -162,7 +162,13 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
     stages = [(name, params) for name, params in arguments["stages"]]
     workdir = Path(arguments["workdir"])
     context = optimizers.Context(
-        model=world.model, target=world.target, params={}, seed=world.seed, workdir=workdir
+        model=world.model,
+        target=world.target,
+        params={},
+        seed=world.seed,
+        workdir=workdir,
+        budget=arguments["budget"],
+        kept=Path(arguments["kept"]),
     )
     torch.manual_seed(world.seed)
     before = arguments["before"]

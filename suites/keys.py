@@ -52,6 +52,12 @@ def weights(catalog: Catalog, model: str, settings: Settings) -> dict[str, Any]:
     }
 
 
+def budgeted(catalog: Catalog, cell: Cell, settings: Settings) -> dict[str, float]:
+    """The budgets that hold for a cell: none where no stage keeps to any."""
+    keeps = any(catalog.techniques[one.technique].attributes["budgeted"] for one in cell.stages)
+    return settings.budget if keeps else {}
+
+
 def artifact(
     catalog: Catalog, cell: Cell, settings: Settings, sha256: str, files: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -61,8 +67,11 @@ def artifact(
     """
     modules = [catalog.techniques[stage.technique].path for stage in cell.stages]
     target = catalog.targets[cell.target]
+    # Left out where there is none, so that a budget makes no other artifact stale.
+    budget = budgeted(catalog, cell, settings)
     return {
         **weights(catalog, cell.model, settings),
+        **({"budget": budget} if budget else {}),
         "weights": sha256,
         "files": list(files),
         "technique": cell.technique,

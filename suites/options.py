@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HEADING = "optgauge (model optimisation gates)"
 GATED_BATCH, REPORTED_BATCH = 1, 32
+BUDGETS = {"latency_ms": "--latency-budget", "size_mb": "--size-budget"}
 
 
 def add(parser: pytest.Parser) -> None:
@@ -72,6 +73,19 @@ def add(parser: pytest.Parser) -> None:
         help="where records, samples and index.html go; default: the project's reports/out",
     )
     option("--export", metavar="DIR", help="copy artifacts whose gates all passed here")
+    # Appended, so that a second one that says otherwise is seen instead of taking over in silence.
+    option(
+        "--latency-budget",
+        action="append",
+        metavar="MS",
+        help="milliseconds that a call of a search's model may take at batch 1 on the target",
+    )
+    option(
+        "--size-budget",
+        action="append",
+        metavar="MB",
+        help="millions of bytes that the weights of a search's model may have",
+    )
     option(
         "--resume",
         action="store_true",
@@ -134,6 +148,8 @@ class Settings:
     cache_mode: str
     cell_timeout: float
     cell_memory: int
+    budget: dict[str, float] = field(default_factory=dict)
+    """`latency_ms` and `size_mb`, those that are stated."""
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -166,6 +182,7 @@ def read(options: Namespace, root: Path) -> Settings:
         cache_mode=options.cache_mode,
         cell_timeout=_positive("--cell-timeout", options.cell_timeout),
         cell_memory=_memory(options.cell_memory),
+        budget=_budget(options),
     )
 
 
@@ -194,6 +211,19 @@ def _positive(name: str, text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise pytest.UsageError(f"{name}: found {text!r}, expected a number above 0")
     return value
+
+
+def _budget(options: Namespace) -> dict[str, float]:
+    found = {}
+    for key, name in BUDGETS.items():
+        texts = getattr(options, name.removeprefix("--").replace("-", "_"))
+        stated = {_positive(name, text) for text in texts or ()}
+        if len(stated) > 1:
+            both = " and ".join(f"{one:g}" for one in sorted(stated))
+            raise pytest.UsageError(f"{name}: found {both}, which contradict; state one budget")
+        if stated:
+            found[key] = stated.pop()
+    return found
 
 
 def _folder(name: str, text: str | None) -> Path | None:

@@ -18,6 +18,7 @@ from gauge.machine import fingerprint, versions
 from gauge.sequential import control
 from gauge.verdict import Verdict
 from reports.render import render as render_pages
+from suites import keys, options
 from suites.catalog import ROOT
 from suites.matrix import Cell
 from suites.privacy import scrub
@@ -78,6 +79,8 @@ def cell_command(run: Run, cell: Cell) -> str:
         words += ["--policy", str(settings.policy)]
     if settings.seed:
         words += ["--seed", str(settings.seed)]
+    for key, most in keys.budgeted(run.catalog, cell, settings).items():
+        words += [options.BUDGETS[key], f"{most:g}"]
     if settings.cache_mode != "warm":
         words += ["--cache-mode", settings.cache_mode]
     return shlex.join(words)

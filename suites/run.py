@@ -15,7 +15,18 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
 from gauge.verdict import TIMED_GATES, TRAINING_GATES, Verdict
 from reports import records as record_files
-from suites import ablation, asking, exporting, matrix, options, plan, recording, usual, verdicts
+from suites import (
+    ablation,
+    asking,
+    exporting,
+    keys,
+    matrix,
+    options,
+    plan,
+    recording,
+    usual,
+    verdicts,
+)
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
@@ -29,6 +40,17 @@ from suites.training import Training
 SAVE_EVERY_SECONDS = 10.0
 
 Question = tuple[Cell, str, int | None]
+
+
+def _check_budget(settings: Settings, catalog: Catalog, cells: list[Cell]) -> None:
+    """A budget that nothing selected keeps to would be an option that does nothing."""
+    if settings.budget and not any(keys.budgeted(catalog, cell, settings) for cell in cells):
+        names = " and ".join(options.BUDGETS[one] for one in settings.budget)
+        able = [n for n, one in catalog.techniques.items() if one.attributes["budgeted"]]
+        raise pytest.UsageError(
+            f"{names}: no selected cell keeps to a budget; select one that searches, such as "
+            f"--technique {able[0]}"
+        )
 
 
 @dataclass
@@ -55,6 +77,7 @@ class Run:
         settings = options.read(config.option, ROOT)
         catalog = catalogs.read(settings.plugins)
         cells = asking.asked(catalog, settings, asking.named_paths(config))
+        _check_budget(settings, catalog, cells)
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),

@@ -91,6 +91,8 @@ class Lab:
             workdir=str(workdir),
             before=[],
             start=None,
+            budget={},
+            kept=str(workdir / "kept"),
             sha256=self._hashes[model],
         )
         return folder, found["products"]

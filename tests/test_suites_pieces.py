@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suites import catalog, matrix, naming, options, privacy, sources
+from suites import catalog, keys, matrix, naming, options, privacy, sources
 from suites.combinations import PIPELINES
 from suites.durations import Durations, spoken
 from suites.journal import Journal, Process
@@ -225,7 +225,7 @@ def parsed(**given_options) -> options.Settings:
     defaults = dict.fromkeys((*names, *folders, "threads", "cell_memory"))
     defaults |= {"matrix": "standard", "effort": "standard", "gate": "nightly", "resume": False}
     defaults |= {"plan": False, "cache_drop": False, "seed": "0", "cell_timeout": "60"}
-    defaults["cache_mode"] = "warm"
+    defaults |= {"cache_mode": "warm", "latency_budget": None, "size_budget": None}
     return options.read(Namespace(**{**defaults, **given_options}), Path("/x"))
 
 
@@ -233,6 +233,21 @@ def test_batch_1_is_gated_and_32_reported_unless_said_otherwise():
     assert (parsed().gated, parsed().reported) == ((1,), (32,))
     asked = parsed(batch=["8", "2"])
     assert (asked.gated, asked.reported, asked.batches) == ((8, 2), (), (2, 8))
+
+
+def test_a_budget_holds_for_the_cells_that_search_and_makes_no_other_artifact_stale():
+    budget = parsed(latency_budget=["2", "2.0"], size_budget=["0.5"])
+    plain, known = parsed(), catalog.read()
+    names = ["nas_evolution", "distill"]
+    searching, other = (
+        matrix.cells(known, matrix="full", targets=["cpu"], models=["vit"], techniques=[name])[0]
+        for name in names
+    )
+    assert keys.budgeted(known, searching, budget) == {"latency_ms": 2.0, "size_mb": 0.5}
+    assert keys.budgeted(known, other, budget) == {}
+    for cell, same in ((searching, False), (other, True)):
+        found = [keys.artifact(known, cell, one, "0") for one in (plain, budget)]
+        assert (found[0] == found[1]) is same
 
 
 @pytest.mark.parametrize(
@@ -244,6 +259,9 @@ def test_batch_1_is_gated_and_32_reported_unless_said_otherwise():
         ({"cell_timeout": "nan"}, "--cell-timeout: found 'nan', expected a number above 0"),
         ({"cell_timeout": "0"}, "--cell-timeout"),
         ({"cell_memory": "-1"}, "--cell-memory"),
+        ({"latency_budget": ["0"]}, "--latency-budget: found '0', expected a number above 0"),
+        ({"size_budget": ["-2"]}, "--size-budget: found '-2'"),
+        ({"size_budget": ["2", "1"]}, "--size-budget: found 1 and 2, which contradict"),
         ({"threads": "100000"}, "--threads: 100000 threads asked for"),
         ({"imagenet": "/no/such/folder"}, "--imagenet: found '/no/such/folder', which is no fold"),
     ],

@@ -14,7 +14,7 @@ SUITES = str(ROOT / "suites")
 OPTIONS = (
     "--target --model --technique --batch --matrix --effort --gate --policy --plugin --imagenet "
     "--report --export --resume --plan --cache --cache-drop --threads --seed --cell-timeout "
-    "--cell-memory"
+    "--cell-memory --latency-budget --size-budget"
 ).split()
 
 
@@ -139,6 +139,7 @@ def test_a_limit_of_everything_is_no_crash_of_the_plan(run, pytester):
         (["--plugin=nowhere.py"], "nowhere.py: no such file"),
         (["--imagenet=nowhere"], "--imagenet: found 'nowhere'"),
         (["--matrix=huge"], "invalid choice: 'huge'"),
+        (["--size-budget=1", "--technique=none"], "--size-budget: no selected cell keeps to a bu"),
     ],
 )
 def test_a_usage_error_exits_4_and_says_what_to_write(run, words, said):

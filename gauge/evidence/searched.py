@@ -1,0 +1,130 @@
+"""The claims `searched` and `within_budget`: what a search tried, and that it kept its budget."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+
+from gauge.evidence.base import Finding, Subject, claim
+
+NO_RECORD = Finding(False, "the artifact holds no record of a search", {"opaque": True})
+
+
+@claim("searched")
+def searched(subject: Subject) -> Finding:
+    """As many different candidates as were asked for, and the reloaded module is the best of them.
+
+    From the record in `artifact.json`: trials that repeat an architecture count once. Counted by
+    gauge: the parameters of the reloaded module, which must be those of the chosen trial where no
+    later stage changed it. No trial of the search within the limits is better than the one that was
+    returned. Told beside it, not judged (one seed decides little): the best of what a search has to
+    beat, which is chance with as many trials, and the hand-designed model scaled down.
+    """
+    record = _record(subject)
+    if subject.module is None or record is None:
+        return NO_RECORD
+    search, trials = record["search"], record["search"]["trials"]
+    different = _different(trials)
+    wanted = min(search["asked"], search["candidates"])
+    numbers = {"trials": different, "asked": wanted, "front": len(search["front"])}
+    problems = []
+    if different < wanted:
+        problems.append(f"{wanted} different candidates were asked for")
+    others = {name: one["trials"] for name, one in search["beside"].items()}
+    if _different(others.get("chance", [])) < different:
+        problems.append("chance had fewer trials")
+    source, place = search["returned"]["of"], search["returned"]["trial"]
+    among = {search["strategy"]: trials, **others}.get(source, [])
+    if not 0 <= place < len(among):
+        return Finding(False, f"trial {place} of {source} was returned, which is none", numbers)
+    chosen = among[place]
+    kept = [one for one in trials if _within(one, search["limits"])]
+    better = sum(one["right"] > chosen["right"] for one in kept)
+    if better or (kept and source != search["strategy"]):
+        problems.append(f"{better} trials within the limits are better than {source}'s {place}")
+    numbers["best"] = {
+        name: max((one["right"] for one in tried if _within(one, search["limits"])), default=None)
+        for name, tried in {search["strategy"]: trials, **others}.items()
+    }
+    numbers["parameters"] = sum(one.numel() for one in subject.module.parameters())
+    if record["last"] and numbers["parameters"] != chosen["parameters"]:
+        problems.append(
+            f"the module has {numbers['parameters']:,} parameters, the chosen trial "
+            f"{chosen['parameters']:,}"
+        )
+    best = ", ".join(
+        f"{name} {'none' if right is None else f'{right:.2%}'}"
+        for name, right in numbers["best"].items()
+    )
+    text = (
+        f"{different} different candidates of {search['candidates']:,} tried by "
+        f"{search['strategy']}, {len(search['front'])} on the front; "
+        f"best within the limits: {best}"
+    )
+    if source != search["strategy"]:
+        text += f"; returned is trial {place} of {source}"
+    return Finding(not problems, "; ".join([text, *problems]), numbers)
+
+
+def _different(trials: list[dict[str, Any]]) -> int:
+    return len({json.dumps(one["choice"], sort_keys=True) for one in trials})
+
+
+@claim("within_budget")
+def within_budget(subject: Subject) -> Finding:
+    """What the user allowed: bytes counted by gauge, latency as the search measured it at the end.
+
+    Latency is the search's own measurement on the target, since nothing is timed while evidence is
+    counted; how fast the artifact is otherwise is for the speed gates to say.
+    """
+    record = _record(subject)
+    if subject.module is None or record is None:
+        return NO_RECORD
+    budget = record["budget"]
+    state = subject.module.state_dict().values()
+    size = sum(one.numel() * one.element_size() for one in state if isinstance(one, torch.Tensor))
+    latency, error = budget["latency_measured_ms"], budget["latency_error"]
+    sides = {
+        "latency": (latency, budget.get("latency_ms"), "ms", f" ± {error:.1%}"),
+        "size": (size / 1e6, budget.get("size_mb"), "MB", ""),
+    }
+    stated = {name: side for name, side in sides.items() if side[1] is not None}
+    numbers: dict[str, Any] = {"bytes": size, "latency_ms": latency, "over": {}}
+    if not stated:
+        return Finding(True, "no budget was stated", numbers)
+    parts = []
+    for name, (value, most, unit, apart) in stated.items():
+        part = f"{name} {value:.4g} {unit}{apart} of {most:.4g} {unit}"
+        share = value / most - 1
+        if not share <= 0:
+            numbers["over"][name] = share
+            part += f", over it by {share:.1%}"
+        parts.append(part)
+    text = "; ".join(parts)
+    if numbers["over"]:
+        text += ": the closest candidate of the search"
+    return Finding(not numbers["over"], text, numbers)
+
+
+def _within(trial: dict[str, Any], limits: dict[str, Any]) -> bool:
+    """Whether a trial keeps the limits, the error of its latency counted in."""
+    sides = (
+        (trial["latency_ms"] * (1 + trial["latency_error"]), limits.get("latency_ms")),
+        (trial["bytes"] / 1e6, limits.get("size_mb")),
+    )
+    return all(most is None or value <= most for value, most in sides)
+
+
+def _record(subject: Subject) -> dict[str, Any] | None:
+    """Notes of the stage that searched, from the artifact's own description."""
+    path = subject.directory / "artifact.json"
+    if not path.is_file():
+        return None
+    stages = json.loads(path.read_text(encoding="utf-8")).get("stages", [])
+    for index, stage in enumerate(stages):
+        notes = stage.get("notes", {})
+        if "search" in notes and "budget" in notes:
+            return {**notes, "last": index == len(stages) - 1}
+    return None
