@@ -174,6 +174,15 @@ def test_several_threads_train_candidates_side_by_side_with_the_same_outcome(
     assert together == [2, 1]
 
 
+def test_what_runs_side_by_side_has_one_thread_each():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert side_by_side(lambda _: torch.get_num_threads(), [0, 1]) == [1, 1]
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_failure_beside_others_is_told_and_ends_them():
     def one(number):
         if number == 1:
