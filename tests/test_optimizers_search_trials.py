@@ -254,6 +254,21 @@ def test_more_trials_than_candidates_try_each_once(strategy, model, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_one_that_proposes_the_same_again_and_again_gets_untried_ones(
+    strategy, model, tmp_path, monkeypatch
+):
+    draw, first = STRATEGIES[strategy].draw, {}
+
+    def stuck(self):
+        found = draw(self)
+        return first.setdefault("choice", found)
+
+    monkeypatch.setattr(STRATEGIES[strategy], "draw", stuck)
+    found = search(model, tmp_path, trials=3, evaluate=fake, strategy=strategy)
+    assert len({json.dumps(one["choice"]) for one in found}) == 3
+
+
 def test_an_unknown_strategy_is_an_error(model, tmp_path):
     with pytest.raises(ValueError, match="found 'luck'"):
         search(model, tmp_path, strategy="luck", evaluate=fake)
