@@ -68,6 +68,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "lossless": False,
         "standard": None,
         "budgeted": False,
+        "automatic": False,
     },
     "target": {
         "device": "cpu",

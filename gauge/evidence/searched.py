@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gauge.evidence import auto
 from gauge.evidence.base import Finding, Subject, claim
 
 NO_RECORD = Finding(False, "the artifact holds no record of a search", {"opaque": True})
@@ -20,6 +21,9 @@ def searched(subject: Subject) -> Finding:
     gauge: the parameters of the reloaded module, which must be those of the chosen trial where no
     later stage changed it. No trial within the limits is better than the chosen one.
     """
+    pipelines = auto.record(subject)
+    if pipelines is not None:
+        return auto.searched(pipelines)
     record = _record(subject)
     if subject.module is None or record is None:
         return NO_RECORD

@@ -1,0 +1,82 @@
+"""Trials that cannot change what a search finds, by what it has measured: skipped, with the reason.
+
+Building and judging a trial costs seconds to minutes; measuring time is spent where it can still
+change the answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import optimizers.base
+from optimizers.auto_goal import PASSES, SKIPPED, Goal, Record, Stages
+
+FAR = 2.0
+"""A last stage that costs so many times what the best one does is not tried after other stages:
+less work in front of it makes both cheaper."""
+
+NEAR = 1.25
+"""Another variant of a technique costs about what the first one does."""
+
+Of = Callable[[Stages], Record | None]
+
+
+def pointless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str | None:
+    """Why this trial need not be made, or None."""
+    *before, (name, params) = stages
+    technique = optimizers.base.get(name)
+    for other in technique.rescues:
+        for one in _variants(tuple(before), other, of):
+            if one["status"] == PASSES:
+                return f"{one['pipeline']} keeps the accuracy with the same kernels"
+    if before:
+        return _known_slow(of(((name, params),)), records, goal)
+    first = dict((technique.variants or ({},))[0])
+    if technique.changes != "numerics" or params == first:
+        return None
+    return _sibling(of(((name, first),)), records, goal)
+
+
+def _variants(before: Stages, name: str, of: Of) -> list[Record]:
+    """Trials of a technique's variants after the same stages."""
+    variants = optimizers.base.get(name).variants or ({},)
+    found = [of((*before, (name, dict(params)))) for params in variants]
+    return [one for one in found if one is not None]
+
+
+def _best(records: list[Record], goal: Goal) -> tuple[float, str]:
+    """The least that a trial without stages before its last costs at most, and its name."""
+    costs = [
+        (goal.cost(one)[1], one["pipeline"])
+        for one in records
+        if one["status"] == PASSES and len(one["stages"]) == 1
+    ]
+    return min(costs, default=(math.inf, ""))
+
+
+def _known_slow(alone: Record | None, records: list[Record], goal: Goal) -> str | None:
+    """A last stage that by itself was skipped, or costs far more than another."""
+    if alone is None:
+        return None
+    if alone["status"] == SKIPPED:
+        return f"{alone['pipeline']} by itself was skipped: {alone['reason']}"
+    best, name = _best(records, goal)
+    least = goal.cost(alone)[0]
+    if math.isfinite(least) and least > FAR * best:
+        return f"{alone['pipeline']} by itself costs {least / best:.1f} times what {name} does"
+    return None
+
+
+def _sibling(first: Record | None, records: list[Record], goal: Goal) -> str | None:
+    """Another variant than the first, which keeps the accuracy and is not among the best."""
+    if first is None or first["status"] != PASSES:
+        return None
+    best, name = _best(records, goal)
+    least = goal.cost(first)[0]
+    if math.isfinite(least) and least > NEAR * best:
+        return (
+            f"{first['pipeline']} keeps the accuracy and costs {least / best:.1f} times what "
+            f"{name} does"
+        )
+    return None
