@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from optimizers.base import Context, Refused
 from optimizers.finetune import finetune, holdout
 from optimizers.search_cost import Stopwatch, cost
+from optimizers.search_parallel import side_by_side
 from optimizers.search_space import Choice, Space
 from optimizers.statistics import renew
 from zoo import Split
@@ -24,9 +25,10 @@ SHARE = 0.2
 BATCH = 100
 
 Record = dict[str, Any]
-"""A trial as plain data: choice, right, parameters, bytes, macs, latency_ms, latency_error.
+"""A trial as plain data: choice, right, parameters, bytes, macs, seconds (of its training),
+latency_ms, latency_error.
 
-All but the last two depend on the seed, the threads and the machine's instruction set alone.
+All but the times depend on the seed and the machine's instruction set alone.
 """
 
 
@@ -59,6 +61,10 @@ class Evaluator:
     Every candidate gets the same seed, samples and order, and no weights of another's: they differ
     in widths and kernels, so that sharing would take a network of all of them, trained first, and
     one of these trains in seconds. Statistics of BatchNorm are renewed before it is scored.
+
+    Where the process has several threads, as many candidates train side by side, each with one:
+    small layers gain little from more, and what is found does not depend on how many there are.
+    Timing is one after another, when no training runs.
     Raises Refused where the model has no labelled training split.
     """
 
@@ -73,7 +79,17 @@ class Evaluator:
         self.example = context.model.example(1)
         self.stopwatch = Stopwatch(module, self.example, context.target, reference_ms)
 
-    def __call__(self, choice: Choice) -> Record:
+    def __call__(self, choices: Sequence[Choice]) -> Iterator[Record]:
+        """The records in order, each as soon as it is whole."""
+        together = torch.get_num_threads()
+        for start in range(0, len(choices), together):
+            chunk = choices[start : start + together]
+            scored = side_by_side(self._scored, chunk) if together > 1 else map(self._scored, chunk)
+            for choice, record in zip(chunk, scored, strict=True):
+                yield {**record, **self.stopwatch.measure(self.built(choice))}
+
+    def _scored(self, choice: Choice) -> Record:
+        """What of a record needs no clock."""
         began = time.perf_counter()
         module = self.built(choice)
         self._train(module, self.rest, self.space.short)
@@ -81,7 +97,6 @@ class Evaluator:
             "choice": dict(choice),
             "right": self.right(module),
             **cost(module, self.example),
-            **self.stopwatch.measure(module),
             "seconds": round(time.perf_counter() - began, 3),
         }
 

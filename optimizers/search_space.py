@@ -21,12 +21,14 @@ Choice = dict[str, int]
 class Space:
     """choices: what each parameter may be. make: the untrained module of a choice.
 
-    short: epochs that a candidate trains before it is scored. long: epochs that the chosen one
-    trains. rate, batch: the highest learning rate, and samples a step, of both.
+    narrowed: whether a choice is the model as its designers have it, but for its widths: what a
+    search has to beat. short: epochs that a candidate trains before it is scored. long: epochs that
+    the chosen one trains. rate, batch: the highest learning rate, and samples a step, of both.
     """
 
     choices: Mapping[str, tuple[int, ...]]
     make: Callable[[Choice], nn.Module]
+    narrowed: Callable[[Choice], bool]
     short: float
     long: float
     rate: float = 5e-3
@@ -41,6 +43,10 @@ class Space:
         """All candidates in a fixed order."""
         for values in itertools.product(*self.choices.values()):
             yield dict(zip(self.choices, values, strict=True))
+
+    def scaled_down(self) -> list[Choice]:
+        """The hand-designed model in each width that the space has."""
+        return [one for one in self.every() if self.narrowed(one)]
 
     def build(self, choice: Choice) -> nn.Module:
         """The module of a choice; ValueError for what is none of this space."""
@@ -149,11 +155,17 @@ def _stages(name: str, *values: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}{stage}": values for stage in range(3)}
 
 
+def _with(**values: int) -> Callable[[Choice], bool]:
+    """Whether a choice has these values, whatever else it has."""
+    return lambda choice: all(choice[name] == value for name, value in values.items())
+
+
 SPACES: dict[str, Space] = {
     # A second layer of no units is left out.
     "digits_mlp": Space(
         {"first": (8, 12, 16, 24, 32, 48, 64, 96), "second": (0, 8, 16, 24, 32, 64)},
         _perceptron,
+        lambda choice: choice["first"] == 2 * choice["second"],
         short=30,
         long=150,
         rate=1e-2,
@@ -161,6 +173,7 @@ SPACES: dict[str, Space] = {
     "lstm": Space(
         {"depth": (1, 2), "width": (16, 24, 32, 40, 48, 56, 64), "rows": (1, 2, 4)},
         _reader,
+        _with(depth=1, rows=1),
         short=8,
         long=40,
     ),
@@ -172,6 +185,7 @@ SPACES: dict[str, Space] = {
             **_stages("expansion", 1, 2, 4),
         },
         _inverted,
+        _with(depth=2, kernel0=3, kernel1=5, kernel2=5, expansion0=4, expansion1=4, expansion2=4),
         short=4,
         long=20,
     ),
@@ -182,17 +196,19 @@ SPACES: dict[str, Space] = {
             **{**_stages("depth", 1, 2), "depth2": (0, 1, 2)},
         },
         _residual,
+        _with(kernel=3, depth0=2, depth1=2, depth2=2),
         short=3,
         long=12,
     ),
     "vit": Space(
         {
-            "depth": (1, 2, 3),
+            "depth": (1, 2, 3, 4),
             "width": (16, 24, 32, 40, 48),
             "heads": (1, 2, 4),
             "expansion": (1, 2, 3),
         },
         _transformer,
+        _with(depth=4, heads=4, expansion=2),
         short=6,
         long=40,
         rate=3e-3,

@@ -1,74 +1,96 @@
-"""Proposes the candidates of a search through optuna, and keeps every trial as it is done.
+"""Tries the candidates of a search, and keeps each as it is done.
 
-The study lies in an SQLite file: a search that was stopped goes on after its last whole trial, and
-with the candidates that it would have had anyway. A seed decides the list of candidates: what the
-sampler sees of one is its score and its products (and the share that it is over a budget of size),
-which do not depend on the clock. Latency, which does, decides afterwards which is returned.
+The trials lie in a study of optuna in an SQLite file. A search that was stopped goes on after its
+last one: proposals are made anew from the first, which takes no time, and what was tried before is
+looked up instead of trained. So whoever proposes needs no state on disk, a second search of the
+same space (chance, beside evolution) trains nothing twice, and no stop changes what is proposed.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from optimizers.search_controller import Controller
 from optimizers.search_evaluator import Budget, Record
+from optimizers.search_proposers import Chance, Evolution, Proposer, key
 from optimizers.search_space import Choice, Space
 
-EVOLUTION, CHANCE = "evolution", "chance"
-GENERATIONS = 4
-MOST_REPEATS = 10
-"""Proposals in a row that were tried before; then an untried candidate is drawn instead."""
+EVOLUTION, REINFORCE, CHANCE = "evolution", "reinforcement learning", "chance"
+STRATEGIES: dict[str, type[Proposer]] = {
+    EVOLUTION: Evolution,
+    REINFORCE: Controller,
+    CHANCE: Chance,
+}
 
-Evaluate = Callable[[Choice], Record]
+Evaluate = Callable[[Sequence[Choice]], Iterable[Record]]
+"""Scores candidates, in their order, each told as soon as it is done."""
 
 
-def open_study(storage: Path) -> Any:
-    """The study in an SQLite file, made where there is none; trials that were cut short are lost.
+class Store:
+    """Tried candidates of one space and seed, in an SQLite file that is made where there is none.
 
-    Objectives: the share of wrong answers, and multiply-accumulates.
+    Raises RuntimeError for a file that is none. What is written survives a process that is killed.
     """
-    import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage.parent.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name="search",
-        storage=_quick(optuna.storages.RDBStorage(f"sqlite:///{storage}")),
-        directions=["minimize", "minimize"],
-        load_if_exists=True,
-    )
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    return study
+    def __init__(self, path: Path) -> None:
+        import optuna
+        from sqlalchemy.exc import DatabaseError
 
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._study = optuna.create_study(
+                study_name="search",
+                storage=f"sqlite:///{path}",
+                directions=["minimize", "minimize"],
+                load_if_exists=True,
+            )
+            trials = self._study.get_trials(deepcopy=False)
+        except DatabaseError as error:
+            raise RuntimeError(
+                f"{path} holds no trials that can be read ({error.orig}); delete it to search anew"
+            ) from error
+        self._records = [dict(one.user_attrs["record"]) for one in trials]
 
-def _quick(storage: Any) -> Any:
-    """The storage without a wait for the disk at each of a trial's twenty writes.
+    def facts(self) -> dict[str, Any]:
+        """What was noted beside the trials."""
+        return dict(self._study.user_attrs)
 
-    What is written survives a process that is killed, not a machine that loses its power.
-    """
-    from sqlalchemy import event
+    def note(self, name: str, value: Any) -> None:
+        self._study.set_user_attr(name, value)
 
-    @event.listens_for(storage.engine, "connect")
-    def _connected(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
+    def all(self) -> list[Record]:
+        """Every tried candidate, in the order in which it was tried."""
+        return list(self._records)
 
-    storage.engine.dispose()  # What is open already waits.
-    return storage
+    def outcomes(self, choices: Sequence[Choice], evaluate: Evaluate, space: Space) -> list[Record]:
+        """The record of each choice, scored now where it was not before."""
+        known = {key(one["choice"]): one for one in self._records}
+        for record in evaluate([one for one in choices if key(one) not in known]):
+            self._add(record, space)
+            known[key(record["choice"])] = record
+        return [known[key(one)] for one in choices]
 
+    def _add(self, record: Record, space: Space) -> None:
+        from optuna.distributions import CategoricalDistribution
+        from optuna.trial import create_trial
 
-def records(study: Any) -> list[Record]:
-    """The whole trials, in the order in which they were proposed."""
-    from optuna.trial import TrialState
-
-    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [dict(trial.user_attrs["record"]) for trial in found]
+        told = create_trial(
+            params=record["choice"],
+            distributions={
+                name: CategoricalDistribution(values) for name, values in space.choices.items()
+            },
+            values=[1 - record["right"], record["macs"]],
+            user_attrs={"record": record},
+        )
+        self._study.add_trial(told)
+        self._records.append(record)
 
 
 def explore(
-    study: Any,
+    store: Store,
     evaluate: Evaluate,
     space: Space,
     *,
@@ -77,51 +99,22 @@ def explore(
     strategy: str = EVOLUTION,
     budget: Budget | None = None,
 ) -> list[Record]:
-    """Try `trials` different candidates (all, where the space has fewer); the records of all.
+    """Try `trials` different candidates (all, where the space has fewer); their records, in order.
 
-    strategy: EVOLUTION is NSGA-II (Deb et al., 2002) in four generations, CHANCE draws each
-    candidate by itself. A candidate that was tried before costs nothing and counts as no trial.
+    strategy: one of STRATEGIES. A candidate that it has tried before counts as no trial.
     """
-    from optuna.trial import TrialState
-
-    while len(done := records(study)) < min(trials, space.size):
-        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        # A fresh generator a proposal: what a stopped search drew does not change what follows.
-        study.sampler = _sampler(strategy, seed * 100_003 + len(ended), trials)
-        if _repeats(ended) >= MOST_REPEATS:
-            untried = [one for one in space.every() if all(one != r["choice"] for r in done)]
-            study.enqueue_trial(random.Random(seed * 100_003 + len(ended)).choice(untried))
-        trial = study.ask()
-        choice = {
-            name: trial.suggest_categorical(name, values) for name, values in space.choices.items()
-        }
-        if any(choice == one["choice"] for one in done):
-            study.tell(trial, state=TrialState.PRUNED)
-            continue
-        record = evaluate(choice)
-        trial.set_user_attr("record", record)
-        over = (budget or Budget()).over(record)
-        if "size" in over:
-            trial.set_constraint("size", over["size"])
-        study.tell(trial, [1 - record["right"], record["macs"]])
-    return done
-
-
-def _repeats(ended: list[Any]) -> int:
-    """How many proposals at the end were tried before."""
-    count = 0
-    for trial in reversed(ended):
-        if "record" in trial.user_attrs:
-            break
-        count += 1
-    return count
-
-
-def _sampler(strategy: str, seed: int, trials: int) -> Any:
-    import optuna
-
-    if strategy == CHANCE:
-        return optuna.samplers.RandomSampler(seed=seed)
-    if strategy != EVOLUTION:
-        raise ValueError(f"a search is by {EVOLUTION} or by {CHANCE}, found {strategy!r}")
-    return optuna.samplers.NSGAIISampler(population_size=max(2, trials // GENERATIONS), seed=seed)
+    if strategy not in STRATEGIES:
+        raise ValueError(f"a search is by {' or by '.join(STRATEGIES)}, found {strategy!r}")
+    proposer = STRATEGIES[strategy](space, trials, seed, budget or Budget())
+    wanted = min(trials, space.size)
+    found: list[Record] = []
+    tried: set[str] = set()
+    while len(found) < wanted:
+        batch: list[Choice] = []
+        while len(batch) < min(proposer.batch, wanted - len(found)):
+            batch.append(proposer.propose(tried))
+            tried.add(key(batch[-1]))
+        outcomes = store.outcomes(batch, evaluate, space)
+        proposer.learn(outcomes)
+        found += outcomes
+    return found

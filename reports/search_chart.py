@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from typing import Any
 
 from markupsafe import Markup
 
-from reports import formats, svg
+from reports import formats, names, svg
 from reports.cells import Cell
 from reports.charts import COLOURS, draw
 from reports.plain import listing as _listing
@@ -16,6 +16,9 @@ from reports.plain import number as _number
 
 MOST_SHOWN = 12
 """Candidates of the front told as text."""
+
+SERIES = ((COLOURS["C"], "^"), (COLOURS[None], "x"), (COLOURS["B"], "s"))
+"""Colour and mark of the search, of chance, and of the hand-designed model scaled down."""
 
 Trial = tuple[int, float, float, str]
 """Number, share of right answers, milliseconds a call, and what it is made of."""
@@ -31,10 +34,10 @@ def found(cell: Cell) -> dict[str, Any]:
     return {}
 
 
-def trials(notes: dict[str, Any]) -> list[Trial]:
+def trials(search: dict[str, Any]) -> list[Trial]:
     """The trials that have both numbers, in the order in which they were tried."""
     told = []
-    for number, one in enumerate(map(_mapping, _listing(_search(notes).get("trials")))):
+    for number, one in enumerate(map(_mapping, _listing(search.get("trials")))):
         right, latency = _number(one.get("right")), _number(one.get("latency_ms"))
         if right is None or latency is None or not 0 < latency < 1e9 or not 0 <= right <= 1:
             continue
@@ -46,10 +49,10 @@ def trials(notes: dict[str, Any]) -> list[Trial]:
 def lines(cell: Cell) -> list[str]:
     """The search in words: how much was tried, the front, and the budget."""
     notes = found(cell)
-    told = trials(notes)
+    search = _search(notes)
+    told = trials(search)
     if not told:
         return []
-    search = _search(notes)
     text = f"{formats.count(len(told), 'trial')} of {search.get('candidates')} candidates"
     text += f" by {search.get('strategy')}, scored on {search.get('samples')} samples of training"
     kept = set(_listing(search.get("front")))
@@ -59,9 +62,24 @@ def lines(cell: Cell) -> list[str]:
         text,
         *([f"chosen: {_told(chosen)}"] if chosen else []),
         *_budget(_mapping(notes.get("budget"))),
+        *[
+            f"{name}, {formats.count(len(found), 'trial')}: {_told(best)}"
+            for name, found, best in _beside(search)
+            if best
+        ],
         *[f"front: {_told(one)}" for one in on_front[:MOST_SHOWN]],
         *([f"{len(on_front) - MOST_SHOWN} more on the front"] if on_front[MOST_SHOWN:] else []),
     ]
+
+
+def _beside(search: dict[str, Any]) -> list[tuple[str, list[Trial], Trial | None]]:
+    """What the search has to beat: name, trials, and the one that would be chosen of them."""
+    told = []
+    for name, one in _mapping(search.get("beside")).items():
+        found = trials(_mapping(one))
+        chosen = _mapping(one).get("chosen")
+        told.append((str(name), found, next((it for it in found if it[0] == chosen), None)))
+    return told
 
 
 def _told(trial: Trial) -> str:
@@ -88,44 +106,63 @@ def _budget(budget: dict[str, Any]) -> list[str]:
 def plot(cell: Cell, prefix: str) -> Markup:
     """Front and history as one SVG; empty where there was no search, or nothing to draw."""
     notes = found(cell)
-    told = trials(notes)
+    search = _search(notes)
+    told = trials(search)
     if not told:
         return Markup()
     from matplotlib.figure import Figure
 
-    search = _search(notes)
-    kept = set(_listing(search.get("front")))
-    figure = Figure(figsize=(7.4, 2.8), dpi=72)
-    figure.subplots_adjust(left=0.08, right=0.98, top=0.96, bottom=0.18, wspace=0.24)
+    figure = Figure(figsize=(7.4, 3.1), dpi=72)
+    figure.subplots_adjust(left=0.08, right=0.98, top=0.88, bottom=0.16, wspace=0.24)
     left, right = figure.subplots(1, 2)
     titles: dict[str, str] = {}
-    for place, one in enumerate(told):
-        number, score, latency, _ = one
-        name = f"{prefix}-{place}"
-        titles[name] = _told(one)
-        fill = COLOURS["C"] if number in kept else "none"
-        mark: dict[str, Any] = {"ls": "", "marker": "^", "ms": 6, "mec": COLOURS["C"], "mfc": fill}
-        left.plot([latency], [100 * score], gid=name, zorder=3, **mark)
-        right.plot([number], [100 * score], zorder=3, **mark)
-        if number == search.get("chosen"):
-            left.plot([latency], [100 * score], ls="", marker="o", ms=13, mec=svg.INK, mfc="none")
-    front = sorted((one[2], 100 * one[1]) for one in told if one[0] in kept)
-    left.plot([x for x, _ in front], [y for _, y in front], color=COLOURS["C"], ls=":")
-    best, reached = [], -math.inf
-    for _, score, _, _ in told:
-        reached = max(reached, 100 * score)
-        best.append(reached)
-    right.step([one[0] for one in told], best, where="post", color=COLOURS["C"], lw=1)
+    own = (str(search.get("strategy")), told, None)
+    for group, (name, tried, _) in enumerate([own, *_beside(search)]):
+        colour, mark = SERIES[min(group, len(SERIES) - 1)]
+        looks: dict[str, Any] = {"ls": "", "marker": mark, "ms": 5, "mec": colour}
+        for place, one in enumerate(tried):
+            gid = f"{prefix}-{group}-{place}"
+            titles[gid] = f"{name}: {_told(one)}"
+            fill = colour if one in _front(tried) else "none"
+            left.plot([one[2]], [100 * one[1]], gid=gid, zorder=3 - group / 9, mfc=fill, **looks)
+        edge = _front(tried)
+        left.plot([x[2] for x in edge], [100 * x[1] for x in edge], color=colour, ls=":", lw=1)
+        best = list(itertools.accumulate((100 * one[1] for one in tried), max))
+        right.step(
+            range(len(best)), best, where="post", color=colour, lw=1.5, label=names.short(name, 30)
+        )
+        right.plot(
+            range(len(tried)), [100 * one[1] for one in tried], alpha=0.6, mfc="none", **looks
+        )
+    chosen = next((one for one in told if one[0] == search.get("chosen")), None)
+    if chosen:
+        left.plot([chosen[2]], [100 * chosen[1]], ls="", marker="o", ms=12, mec=svg.INK, mfc="none")
     most = _number(_mapping(notes.get("budget")).get("latency_ms"))
     if most is not None and most <= 2 * max(one[2] for one in told):
         left.axvline(most, color=svg.INK, lw=1, ls="--", alpha=0.6)
     _dress(left, "ms a call", "right, %")
     _dress(right, "trial", "right, %")
+    handles, labels = right.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="upper center", ncols=max(1, len(labels)), frameon=False, fontsize=9,
+        labelcolor=svg.INK,
+    )  # fmt: skip
+    for one in legend.get_texts():
+        one.set_parse_math(False)  # A name from a record is no formula.
     text = (
         f"{formats.count(len(told), 'trial')}: on the left score against latency, filled what is "
-        "on the front, ringed the chosen one; on the right the scores in order and the best so far."
+        "on a front, ringed the chosen one; on the right the scores in order and the best so far."
     )
     return Markup(draw(figure, prefix, f"Search of {cell.name}", text, titles))
+
+
+def _front(told: list[Trial]) -> list[Trial]:
+    """Those that no other beats in both score and latency, fastest first."""
+    front: list[Trial] = []
+    for one in sorted(told, key=lambda it: (it[2], -it[1])):
+        if not front or one[1] > front[-1][1]:
+            front.append(one)
+    return front
 
 
 def _dress(ax: Any, x: str, y: str) -> None:

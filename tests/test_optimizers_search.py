@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
+import os
 import sys
 
 import pytest
@@ -13,10 +16,13 @@ from torch import nn
 import optimizers
 import zoo
 from gauge import evidence
-from optimizers import Context, artifact, nas_evolution, search_trials
+from optimizers import Context, artifact
+from optimizers.search_controller import Controller, reward
 from optimizers.search_evaluator import Budget, Evaluator, best, front
+from optimizers.search_parallel import side_by_side
 from optimizers.search_space import SPACES, Space
-from optimizers.search_trials import CHANCE, EVOLUTION, explore, open_study, records
+from optimizers.search_trials import CHANCE, EVOLUTION, REINFORCE, STRATEGIES, Store, explore
+from optimizers.statistics import renew
 
 ROWS, CLASSES = 200, 4
 CLOCK = ("latency_ms", "latency_error", "seconds")
@@ -55,7 +61,14 @@ def tiny(choice):
     return nn.Sequential(*layers, nn.Linear(width, CLASSES))
 
 
-SPACE = Space({"depth": (1, 2), "width": (2, 4, 6, 8, 12)}, tiny, short=3, long=10, rate=2e-2)
+def narrow(choice):
+    return choice["depth"] == 2
+
+
+SPACE = Space(
+    {"depth": (1, 2), "width": (2, 4, 6, 8, 12)}, tiny, narrow, short=3, long=10, rate=2e-2
+)
+TECHNIQUES = ("nas_evolution", "nas_reinforce")
 
 
 @pytest.fixture
@@ -78,16 +91,23 @@ def module():
 
 def search(model, folder, *, seed=0, trials=4, strategy=EVOLUTION, space=SPACE, evaluate=None):
     evaluator = evaluate or Evaluator(context(model, folder, seed), space, module())
-    study = open_study(folder / "search.sqlite3")
-    return explore(study, evaluator, space, trials=trials, seed=seed, strategy=strategy)
+    return explore(opened(folder), evaluator, space, trials=trials, seed=seed, strategy=strategy)
+
+
+def opened(folder):
+    return Store(folder / "search.sqlite3")
 
 
 def timeless(found):
     return [{key: one[key] for key in one if key not in CLOCK} for one in found]
 
 
-def fake(choice):
-    """A record without training: what the proposals depend on."""
+def fake(choices):
+    """Records without training: what the proposals depend on."""
+    return map(record, choices)
+
+
+def record(choice):
     parameters = 10 * choice["width"] * choice["depth"]
     return {
         "choice": dict(choice),
@@ -104,7 +124,7 @@ def fake(choice):
 # What a seed decides.
 
 
-@pytest.mark.parametrize("strategy", [EVOLUTION, CHANCE])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_seed_decides_every_trial_but_its_times(strategy, model, tmp_path):
     first = search(model, tmp_path / "a", strategy=strategy)
     torch.manual_seed(99)
@@ -115,45 +135,137 @@ def test_a_seed_decides_every_trial_but_its_times(strategy, model, tmp_path):
     assert [one["choice"] for one in other] != [one["choice"] for one in first]
 
 
-WIDE = Space(dict.fromkeys("abc", tuple(range(8))), tiny, 1, 1)
+WIDE = Space(dict.fromkeys("abc", tuple(range(8))), tiny, narrow, 1, 1)
 
 
-def total(choice):
+def total(choices):
     """The smaller all its parameters, the better."""
-    size = sum(choice.values())
-    return {
-        **fake({"depth": 1, "width": 1}),
-        "choice": dict(choice),
-        "right": 1 - size / 100,
-        "bytes": 100 - size,
-    }
+    for choice in choices:
+        size = sum(choice.values())
+        yield {
+            **record({"depth": 1, "width": 1}),
+            "choice": dict(choice),
+            "right": 1 - size / 100,
+            "bytes": 100 - size,
+        }
 
 
 def last(folder, **how):
-    """Sum of the parameters of the last eight of 32 candidates."""
-    study = open_study(folder / "search.sqlite3")
-    found = explore(study, total, WIDE, trials=32, seed=0, **how)
-    return sum(sum(one["choice"].values()) for one in found[24:])
+    """Sum of the parameters of the last eight of 32 candidates, over three seeds."""
+    found = 0
+    for seed in range(3):
+        store = opened(folder / str(seed))
+        tried = explore(store, total, WIDE, trials=32, seed=seed, **how)
+        found += sum(sum(one["choice"].values()) for one in tried[24:])
+    return found
 
 
-def test_evolution_follows_what_it_saw_and_what_is_allowed(tmp_path):
-    chance = last(tmp_path / "a", strategy=CHANCE)
-    assert last(tmp_path / "b", strategy=EVOLUTION) < 0.8 * chance
-    # Small ones are better and too large: what is allowed comes first.
-    assert last(tmp_path / "c", strategy=EVOLUTION, budget=Budget(size_mb=84e-6)) > 1.1 * chance
+def test_what_a_search_saw_and_what_is_allowed_changes_what_it_proposes(tmp_path):
+    chance = last(tmp_path / "chance", strategy=CHANCE)
+    for strategy in (EVOLUTION, REINFORCE):
+        assert last(tmp_path / strategy, strategy=strategy) < 0.9 * chance
+        # Small ones are better and too large: what is allowed comes first.
+        folder, tight = tmp_path / f"{strategy}, tight", Budget(size_mb=84e-6)
+        assert last(folder, strategy=strategy, budget=tight) > 1.1 * chance
 
 
-def test_the_clock_changes_no_proposal(tmp_path):
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_clock_changes_no_proposal(strategy, tmp_path):
     proposed = []
     for sign in (1, -1):
 
-        def timed(choice, sign=sign):
-            return {**total(choice), "latency_ms": 100.0 + sign * sum(choice.values())}
+        def timed(choices, sign=sign):
+            for one in total(choices):
+                yield {**one, "latency_ms": 100.0 + sign * sum(one["choice"].values())}
 
-        study = open_study(tmp_path / f"{sign}.sqlite3")
-        found = explore(study, timed, WIDE, trials=16, seed=0)
+        store = opened(tmp_path / str(sign))
+        found = explore(store, timed, WIDE, trials=16, seed=0, strategy=strategy)
         proposed.append([one["choice"] for one in found])
     assert proposed[0] == proposed[1]
+
+
+def test_the_controller_starts_without_a_preference_and_follows_its_reward():
+    controller = Controller(WIDE, 32, 0, Budget())
+    good, bad = dict.fromkeys("abc", 0), dict.fromkeys("abc", 7)
+
+    def logs():
+        places = [controller._places(one) for one in (good, bad)]
+        return [controller._policy(one)[1].item() for one in places]
+
+    assert logs() == pytest.approx([3 * math.log(1 / 8)] * 2)
+    controller.learn(list(total([good, bad])))
+    after = logs()
+    assert after[0] > 3 * math.log(1 / 8) > after[1]
+    # What chance drew in its place teaches it nothing.
+    controller.given(bad)
+    controller.learn(list(total([bad])))
+    assert logs() == after
+
+
+def test_a_reward_rises_with_the_score_and_falls_with_products_and_with_what_is_too_large():
+    one = made(0.9, 1.0, 2e6, macs=1000)
+    plain = reward(one, Budget())
+    assert reward({**one, "right": 0.91}, Budget()) > plain
+    twice = reward({**one, "macs": 2000}, Budget()) - plain
+    assert twice == pytest.approx(math.log(0.95), abs=0.005)
+    assert reward(one, Budget(size_mb=1.0)) == pytest.approx(plain - math.log(2))
+    assert reward(one, Budget(size_mb=3.0)) == plain
+    assert math.isfinite(reward({**one, "right": 0.0, "macs": 0}, Budget()))
+
+
+# How candidates are scored.
+
+
+def test_statistics_of_batchnorm_are_those_of_the_samples_when_a_candidate_is_scored(
+    model, tmp_path
+):
+    evaluate, seen = Evaluator(context(model, tmp_path), SPACE, module()), []
+
+    class Seen(Evaluator):
+        def right(self, module):
+            seen.append(copy.deepcopy(module))
+            return super().right(module)
+
+    evaluate.__class__ = Seen
+    list(evaluate([{"depth": 2, "width": 4}]))
+    again = copy.deepcopy(seen[0])
+    renew(again, evaluate.rest)
+    for name, value in seen[0].state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_several_threads_train_candidates_side_by_side_with_the_same_outcome(
+    model, tmp_path, monkeypatch
+):
+    choices = list(SPACE.every())[:3]
+    evaluate = Evaluator(context(model, tmp_path), SPACE, module())
+    alone = list(evaluate(choices))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    together = []
+    real = side_by_side
+
+    def counted(function, items):
+        together.append(len(items))
+        return real(function, items)
+
+    monkeypatch.setattr("optimizers.search_evaluator.side_by_side", counted)
+    assert timeless(evaluate(choices)) == timeless(alone)
+    assert together == [2, 1]
+
+
+def test_a_failure_beside_others_is_told_and_ends_them():
+    def one(number):
+        if number == 1:
+            raise ValueError("the loss is nan")
+        if number == 2:
+            os._exit(3)
+        return number
+
+    assert side_by_side(one, [0, 5]) == [0, 5]
+    with pytest.raises(RuntimeError, match="ValueError: the loss is nan"):
+        side_by_side(one, [0, 1])
+    with pytest.raises(RuntimeError, match="ended with 3 and no answer"):
+        side_by_side(one, [0, 2])
 
 
 # Stopped searches.
@@ -163,32 +275,35 @@ class Cut(Exception):
     pass
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("at", [0, 2, 5])
-def test_a_stopped_search_goes_on_as_if_it_had_not_been(at, model, tmp_path):
-    whole = search(model, tmp_path / "whole", trials=8, evaluate=fake)
+def test_a_stopped_search_goes_on_as_if_it_had_not_been(at, strategy, model, tmp_path):
+    whole = search(model, tmp_path / "whole", trials=8, evaluate=fake, strategy=strategy)
     calls = []
 
-    def cut(choice):
-        if len(calls) == at:
-            raise Cut
-        calls.append(choice)
-        return fake(choice)
+    def cut(choices):
+        for choice in choices:
+            if len(calls) == at:
+                raise Cut
+            calls.append(choice)
+            yield record(choice)
 
     with pytest.raises(Cut):
-        search(model, tmp_path / "cut", trials=8, evaluate=cut)
-    assert len(records(open_study(tmp_path / "cut" / "search.sqlite3"))) == at
+        search(model, tmp_path / "cut", trials=8, evaluate=cut, strategy=strategy)
+    assert len(opened(tmp_path / "cut").all()) == at
 
-    def counted(choice):
-        calls.append(choice)
-        return fake(choice)
+    def counted(choices):
+        calls.extend(choices)
+        return fake(choices)
 
-    found = search(model, tmp_path / "cut", trials=8, evaluate=counted)
+    found = search(model, tmp_path / "cut", trials=8, evaluate=counted, strategy=strategy)
     assert found == whole
     assert len(calls) == 8
 
 
-def test_the_technique_goes_on_in_the_folder_that_is_kept(model, tmp_path, monkeypatch):
-    calls, score = [], Evaluator.__call__
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_the_technique_goes_on_in_the_folder_that_is_kept(name, model, tmp_path, monkeypatch):
+    calls, score = [], Evaluator._scored
 
     def cut(self, choice):
         if len(calls) == 2:
@@ -196,43 +311,68 @@ def test_the_technique_goes_on_in_the_folder_that_is_kept(model, tmp_path, monke
         calls.append(choice)
         return score(self, choice)
 
-    monkeypatch.setattr(Evaluator, "__call__", cut)
-    technique = optimizers.get("nas_evolution")
+    monkeypatch.setattr(Evaluator, "_scored", cut)
+    technique = optimizers.get(name)
     with pytest.raises(Cut):
         technique.apply(module(), context(model, tmp_path))
-    monkeypatch.setattr(Evaluator, "__call__", score)
-    before = records(open_study(tmp_path / "k" / "search.sqlite3"))
+    monkeypatch.setattr(Evaluator, "_scored", score)
+    before = opened(tmp_path / "k").all()
     told = context(model, tmp_path)
     technique.apply(module(), told)
     assert told.notes["search"]["trials"][:2] == before
     assert len(told.notes["search"]["trials"]) == 4
 
 
+def test_what_two_searches_propose_is_trained_once(model, tmp_path):
+    scored = []
+
+    def counted(choices):
+        scored.extend(choices)
+        return fake(choices)
+
+    store = opened(tmp_path)
+    for strategy in STRATEGIES:
+        explore(store, counted, SPACE, trials=8, seed=0, strategy=strategy)
+    assert len(scored) == len({json.dumps(one) for one in scored}) <= SPACE.size
+
+
+def test_a_file_of_trials_that_is_none_is_named(tmp_path):
+    (tmp_path / "search.sqlite3").write_text("not a database, for as long as it takes " * 99)
+    with pytest.raises(RuntimeError, match=r"search\.sqlite3 holds no trials .* delete it"):
+        opened(tmp_path)
+
+
 # Spaces.
 
 
-def test_a_space_of_one_candidate_is_legal(model, tmp_path, monkeypatch):
-    monkeypatch.setitem(SPACES, "test_searched", Space({"depth": (1,), "width": (4,)}, tiny, 1, 2))
-    optimized, stages = apply("nas_evolution:4", model, tmp_path, module=module())
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_a_space_of_one_candidate_is_legal(name, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        SPACES, "test_searched", Space({"depth": (1,), "width": (4,)}, tiny, narrow, 1, 2)
+    )
+    optimized, stages = apply(f"{name}:4", model, tmp_path, module=module())
     notes = stages[0]["notes"]
     assert [one["choice"] for one in notes["search"]["trials"]] == [{"depth": 1, "width": 4}]
     assert claims(optimized, model, tmp_path)["searched"].found
 
 
-def test_more_trials_than_candidates_try_each_once(model, tmp_path):
-    found = search(model, tmp_path, trials=50, evaluate=fake)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_more_trials_than_candidates_try_each_once(strategy, model, tmp_path):
+    found = search(model, tmp_path, trials=50, evaluate=fake, strategy=strategy)
     assert sorted((one["choice"]["depth"], one["choice"]["width"]) for one in found) == [
         (depth, width) for depth in (1, 2) for width in (2, 4, 6, 8, 12)
     ]
 
 
-@pytest.mark.parametrize("name", sorted({"digits_mlp", "lstm", "vit", "resnet18"}))
+@pytest.mark.parametrize("name", sorted(SPACES))
 def test_the_smallest_and_the_largest_of_a_space_take_the_models_input(name):
     model, space = zoo.get(name), SPACES[name]
     choices = list(space.every())
     args, kwargs = model.example(2)
     whole = sum(one.numel() for one in model.build().parameters())
-    for choice in (choices[0], choices[-1]):
+    scaled = space.scaled_down()
+    assert 3 < len(scaled) < 10
+    for choice in (choices[0], choices[-1], scaled[-1]):
         built = space.build(choice).eval()
         assert built(*args, **kwargs).shape == (2, 10)
         assert sum(one.numel() for one in built.parameters()) < whole
@@ -286,17 +426,24 @@ def claims(optimized, model, folder):
     return {name: type("Told", (), one) for name, one in found.items()}
 
 
-def test_the_artifact_is_the_found_model_and_loads_from_plain_data(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_the_artifact_is_the_found_model_and_loads_from_plain_data(
+    name, model, tmp_path, monkeypatch
+):
     monkeypatch.setattr(Searched, "guarded", True)
-    optimized, stages = apply("nas_evolution:4", model, tmp_path, module=module())
+    optimized, stages = apply(f"{name}:4", model, tmp_path, module=module())
     monkeypatch.setattr(Searched, "guarded", False)
     measured = outputs(optimized, model)
     found = claims(optimized, model, tmp_path)
     assert all(one.found for one in found.values()), {k: v.text for k, v in found.items()}
     assert found["within_budget"].text == "no budget was stated"
+    for told in ("best within the limits: ", ", chance ", ", scaled down "):
+        assert told in found["searched"].text
     reloaded = artifact.load(tmp_path / "artifact", target())
     assert largest_difference(outputs(reloaded, model), measured) == 0
     notes = stages[0]["notes"]
+    beside = {name: len(one["trials"]) for name, one in notes["search"]["beside"].items()}
+    assert beside == {"chance": 4, "scaled down": 5}
     assert notes["choice"] == notes["search"]["trials"][notes["search"]["chosen"]]["choice"]
     described = json.loads((tmp_path / "artifact" / "artifact.json").read_text())
     assert described["stages"][0]["notes"] == notes
@@ -335,6 +482,7 @@ def better(search):
     ("fault", "says"),
     [
         (lambda n: n["search"]["trials"].pop(), "4 different candidates were asked for"),
+        (lambda n: n["search"]["beside"]["chance"]["trials"].pop(), "chance had fewer trials"),
         (lambda n: n["search"].update(chosen=9), "trial 9 was chosen"),
         (lambda n: better(n["search"]), "trials within the limits are better than the chosen"),
         (lambda n: n["search"].update(chosen=(n["search"]["chosen"] + 1) % 4), "parameters"),
@@ -351,13 +499,15 @@ def test_a_record_that_is_not_what_was_found_is_told(fault, says, model, tmp_pat
 # Refusals.
 
 
-def test_a_model_without_a_space_is_refused():
-    assert "no space" in optimizers.get("nas_evolution").refuses(zoo.get("minilm"), target())
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_a_model_without_a_space_is_refused(name):
+    assert "no space" in optimizers.get(name).refuses(zoo.get("minilm"), target())
 
 
-def test_without_optuna_it_is_refused_and_says_what_to_install(monkeypatch):
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_without_optuna_it_is_refused_and_says_what_to_install(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    reason = optimizers.get("nas_evolution").refuses(zoo.get("digits_mlp"), target())
+    reason = optimizers.get(name).refuses(zoo.get("digits_mlp"), target())
     assert reason == "optuna is not installed (pip install optgauge[search])"
 
 
@@ -369,4 +519,3 @@ def test_no_trials_are_an_error(model, tmp_path):
 def test_an_unknown_strategy_is_an_error(model, tmp_path):
     with pytest.raises(ValueError, match="found 'luck'"):
         search(model, tmp_path, strategy="luck", evaluate=fake)
-    assert nas_evolution.EVOLUTION == search_trials.EVOLUTION

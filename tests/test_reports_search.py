@@ -31,6 +31,10 @@ def notes(**changes: Any) -> dict[str, Any]:
         "trials": [trial(0.9, 2.0, width=16), trial(0.7, 1.0), trial(0.5, 3.0)],
         "front": [1, 0],
         "chosen": 0,
+        "beside": {
+            "chance": {"trials": [trial(0.8, 2.5, width=8), trial(0.6, 3.0)], "chosen": 0},
+            "scaled down": {"trials": [trial(0.75, 1.5, width=4)], "chosen": 0},
+        },
     }
     return {"search": {**search, **changes}, "budget": {"latency_ms": 2.5, "missed_by": {}}}
 
@@ -45,6 +49,8 @@ def test_the_front_is_told_fastest_first_with_what_was_chosen():
         "3 trials of 54 candidates by evolution, scored on 500 samples of training",
         "chosen: trial 0, 90.00 %, 2 ms (width 16)",
         "budget 2.5 ms: kept",
+        "chance, 2 trials: trial 0, 80.00 %, 2.5 ms (width 8)",
+        "scaled down, 1 trial: trial 0, 75.00 %, 1.5 ms (width 4)",
         "front: trial 1, 70.00 %, 1 ms (width 8)",
         "front: trial 0, 90.00 %, 2 ms (width 16)",
     ]
@@ -58,8 +64,11 @@ def test_a_missed_budget_is_told():
 def test_every_trial_is_drawn_with_its_name_and_nothing_needs_styles():
     root = ElementTree.fromstring(search_chart.plot(cell(notes()), "s1"))
     told = plain([str(one.text) for one in root.iter("title")])
-    assert "trial 2, 50.00 %, 3 ms (width 8)" in told
-    assert len(told) == 4  # one a trial, and the plot's own
+    assert "evolution: trial 2, 50.00 %, 3 ms (width 8)" in told
+    assert "chance: trial 1, 60.00 %, 3 ms (width 8)" in told
+    assert len(told) == 7  # one a trial, and the plot's own
+    words = [str(one.text) for one in root.iter() if one.tag.endswith("text")]
+    assert {"evolution", "chance", "scaled down"} <= set(words)
     assert not [one for one in root.iter() if "style" in one.attrib]
     ids = [one.attrib["id"] for one in root.iter() if "id" in one.attrib]
     assert ids
@@ -67,7 +76,9 @@ def test_every_trial_is_drawn_with_its_name_and_nothing_needs_styles():
 
 
 def test_a_hostile_record_stays_text():
-    hostile = notes(trials=[trial(0.5, 1.0, **{"</title><script>x</script>": "<img src=x>"})])
+    evil = trial(0.5, 1.0, **{"</title><script>x</script>": "<img src=x>"})
+    named = {"$\\frac{<script>$": {"trials": [evil], "chosen": 0}}
+    hostile = notes(trials=[evil], beside=named, strategy="<img onerror=x>")
     svg = str(search_chart.plot(cell(hostile), "s1"))
     assert "<script" not in svg
     assert "<img" not in svg
@@ -91,6 +102,10 @@ def test_a_record_of_another_shape_is_left_out(odd):
 
 def test_what_cannot_be_drawn_leaves_the_rest():
     assert search_chart.lines(cell(notes(front="x", chosen=77)))[0].startswith("3 trials")
+    odd = {"a": 3, "b": {"trials": "x", "chosen": []}, "c": {"trials": [trial(2.0, 1.0)]}}
+    for beside in (None, 7, odd):
+        assert search_chart.lines(cell(notes(beside=beside)))
+        assert search_chart.plot(cell(notes(beside=beside)), "s1")
     assert search_chart.plot(cell({**notes(front=[9], chosen=None), "budget": 4}), "s1")
 
 

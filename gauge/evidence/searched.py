@@ -19,7 +19,9 @@ def searched(subject: Subject) -> Finding:
 
     From the record in `artifact.json`: trials that repeat an architecture count once. Counted by
     gauge: the parameters of the reloaded module, which must be those of the chosen trial where no
-    later stage changed it. No trial within the limits is better than the chosen one.
+    later stage changed it. No trial within the limits is better than the chosen one. Told beside
+    it, not judged (one seed decides little): the best of what a search has to beat, which is chance
+    with as many trials, and the hand-designed model scaled down.
     """
     pipelines = auto.record(subject)
     if pipelines is not None:
@@ -28,7 +30,7 @@ def searched(subject: Subject) -> Finding:
     if subject.module is None or record is None:
         return NO_RECORD
     search, trials = record["search"], record["search"]["trials"]
-    different = len({json.dumps(one["choice"], sort_keys=True) for one in trials})
+    different = _different(trials)
     wanted = min(search["asked"], search["candidates"])
     numbers = {"trials": different, "asked": wanted, "front": len(search["front"])}
     problems = []
@@ -42,17 +44,33 @@ def searched(subject: Subject) -> Finding:
         better = sum(one["right"] > chosen["right"] for one in kept)
         if better:
             problems.append(f"{better} trials within the limits are better than the chosen one")
+    others = {name: one["trials"] for name, one in search["beside"].items()}
+    if _different(others.get("chance", [])) < different:
+        problems.append("chance had fewer trials")
+    numbers["best"] = {
+        name: max((one["right"] for one in tried if _within(one, search["limits"])), default=None)
+        for name, tried in {search["strategy"]: trials, **others}.items()
+    }
     numbers["parameters"] = sum(one.numel() for one in subject.module.parameters())
     if record["last"] and numbers["parameters"] != chosen["parameters"]:
         problems.append(
             f"the module has {numbers['parameters']:,} parameters, the chosen trial "
             f"{chosen['parameters']:,}"
         )
+    best = ", ".join(
+        f"{name} {'none' if right is None else f'{right:.2%}'}"
+        for name, right in numbers["best"].items()
+    )
     text = (
         f"{different} different candidates of {search['candidates']:,} tried by "
-        f"{search['strategy']}, {len(search['front'])} on the front"
+        f"{search['strategy']}, {len(search['front'])} on the front; "
+        f"best within the limits: {best}"
     )
     return Finding(not problems, "; ".join([text, *problems]), numbers)
+
+
+def _different(trials: list[dict[str, Any]]) -> int:
+    return len({json.dumps(one["choice"], sort_keys=True) for one in trials})
 
 
 @claim("within_budget")
