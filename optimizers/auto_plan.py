@@ -48,8 +48,8 @@ def techniques(allow: str) -> dict[str, list[Technique]]:
 
 
 def _promise(one: Technique) -> tuple[bool, bool, bool, str]:
-    """Runtimes first, then what needs no compiler; what rescues another comes after it."""
-    return bool(one.rescues), "compile" in one.family, "runtime" not in one.claims, one.name
+    """Runtimes first, what compiles late, and after all what rescues another."""
+    return bool(one.rescues), one.compiles, "runtime" not in one.claims, one.name
 
 
 def cls(stages: Stages) -> str:

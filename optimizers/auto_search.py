@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -117,12 +118,11 @@ class Search:
             "reason": None,
         }
         began = time.perf_counter()
-        trial = None
         try:
             reason = pointless(stages, self.store.of, self.records, self.goal)
             if reason:
                 raise Ended(SKIPPED, reason)
-            trial = self.store.begin(record["pipeline"])
+            self.store.begin(record["pipeline"])
             self._judge(stages, record)
         except Ended as ended:
             record |= {"status": ended.status, "reason": ended.reason}
@@ -135,7 +135,11 @@ class Search:
             text = f"{type(error).__name__}: {lines[0][:300]}".rstrip(": ")
             record |= {"status": BROKEN, "reason": text}
         record["seconds"] = round(time.perf_counter() - began, 3)
-        self.store.end(trial, record)
+        # Kept as strict JSON; a number that is none has its reason beside it.
+        record = {name: None if _odd(one) else one for name, one in record.items()}
+        known = record["status"] == PASSES
+        values = (record["drop"], self.goal.cost(record)[0]) if known else None
+        self.store.end(record, values)
         self._forget(record)
 
     def _judge(self, stages: Stages, record: Record) -> None:
@@ -191,6 +195,10 @@ class Search:
         """Only what may win, or be gone on from, keeps its artifact."""
         if record["status"] not in (PASSES, OVER):
             self.store.drop(len(self.records) - 1)
+
+
+def _odd(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _parameters(module: nn.Module) -> int:

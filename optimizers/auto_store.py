@@ -1,73 +1,70 @@
 """Keeps an automatic search: every trial as it ends, its artifact, and what FP32 costs.
 
-Trials lie in an optuna study on SQLite, like those of an architecture search, artifacts of those
+Trials lie in an optuna study on SQLite, like those of an architecture search; artifacts of those
 that may still be needed in folders beside it.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from optimizers import artifact
+from optimizers import artifact, search_trials
 from optimizers.auto_goal import Record, key
 from optimizers.base import Device, Optimized
-from optimizers.search_trials import open_study
 
 TRIES = 3
 """So often a trial is begun: one that ends its process is not begun for ever."""
 
 
-class Store:
-    """The trials of one search in a folder that outlives it, if it is stopped."""
+class Store(search_trials.Store):
+    """The trials of one search in a folder that outlives it, if it is stopped.
+
+    Raises RuntimeError for a file of trials that cannot be read.
+    """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "search.sqlite3")
         self.folder = folder
-        self.study = open_study(folder / "search.sqlite3")
-        self.known: dict[str, int] = {}
-        self.records: list[Record] = []
-        self.begun: dict[str, int] = {}
-        for trial in self.study.get_trials(deepcopy=False):
-            if "record" in trial.user_attrs:
-                self._take(dict(trial.user_attrs["record"]))
-            else:
-                name = trial.user_attrs.get("pipeline", "")
-                self.begun[name] = self.begun.get(name, 0) + 1
+        self.known = {key(one["stages"]): number for number, one in enumerate(self.records)}
 
-    def _take(self, record: Record) -> None:
-        self.known[key(record["stages"])] = len(self.records)
-        self.records.append(record)
+    @property
+    def records(self) -> list[Record]:
+        return self._records
 
     @property
     def costs(self) -> dict[str, float]:
         """What a call of FP32 costs, by field."""
-        return dict(self.study.user_attrs.get("costs", {}))
+        return dict(self.facts().get("costs", {}))
 
-    def keep_costs(self, costs: dict[str, float]) -> None:
-        self.study.set_user_attr("costs", costs)
+    def keep_costs(self, costs: Mapping[str, float]) -> None:
+        self.note("costs", dict(costs))
 
     def of(self, stages: Any) -> Record | None:
         """The record of a trial that has ended; None for others."""
         number = self.known.get(key(stages))
         return None if number is None else self.records[number]
 
-    def begin(self, name: str) -> Any:
+    def begin(self, name: str) -> None:
         """Note that a trial begins; raises RuntimeError where it ended its process too often."""
-        if self.begun.get(name, 0) >= TRIES:
+        begun = self.facts().get("begun", {})
+        times = begun.get("times", 0) if begun.get("pipeline") == name else 0
+        if times >= TRIES:
             raise RuntimeError(f"the process ended {TRIES} times while this was tried")
-        trial = self.study.ask()
-        trial.set_user_attr("pipeline", name)
-        return trial
+        self.note("begun", {"pipeline": name, "times": times + 1})
 
-    def end(self, trial: Any, record: Record) -> None:
-        """Keep a trial's record."""
-        from optuna.trial import TrialState
+    def end(self, record: Record, values: tuple[float, float] | None) -> None:
+        """Keep a trial's record. values: drop and cost, where it has them."""
+        from optuna.trial import TrialState, create_trial
 
-        trial = trial if trial is not None else self.study.ask()
-        trial.set_user_attr("record", record)
-        self.study.tell(trial, state=TrialState.PRUNED)
-        self._take(record)
+        state = TrialState.PRUNED if values is None else TrialState.COMPLETE
+        self._study.add_trial(
+            create_trial(state=state, values=values, user_attrs={"record": record})
+        )
+        self.known[key(record["stages"])] = len(self.records)
+        self.records.append(record)
 
     def place(self, number: int) -> Path:
         """The folder of a trial's artifact."""

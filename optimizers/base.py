@@ -149,6 +149,7 @@ class Technique:
     scale: (parameter, values from mild to strong) that a search may try beyond the variants.
     rescues: techniques with the same kernels and less work: a search tries this one only where
         none of them keeps the accuracy.
+    compiles: whether it builds machine code, which takes long: a search tries it late.
     """
 
     name: ClassVar[str] = ""
@@ -162,6 +163,7 @@ class Technique:
     automatic: ClassVar[bool] = False
     scale: ClassVar[tuple[str, tuple[float, ...]] | None] = None
     rescues: ClassVar[tuple[str, ...]] = ()
+    compiles: ClassVar[bool] = False
 
     def refuses(self, model: Model, target: Device) -> str | None:
         """A sentence saying why not, shown as it is, or None. Runs in a worker."""

@@ -80,8 +80,11 @@ def apply(
         records += stage.made
     if isinstance(optimized, EagerModule):
         optimized.model = context.model.full_name
+        # What an automatic technique tried is no part of what it found.
         optimized.stages = [
-            {key: record[key] for key in ("technique", "params", "notes")} for record in records
+            {key: record[key] for key in ("technique", "params", "notes")}
+            for record in records
+            if not _technique(record["technique"]).automatic
         ]
         optimized.place(context.target)
         if context.target.dtype != "float32":

@@ -67,7 +67,8 @@ def _given(_: nn.Module, args: Any, kwargs: Any) -> Any:
 
 
 def _activation(value: Any) -> Any:
-    if not isinstance(value, Tensor) or not value.is_floating_point():
+    # Of nested tensors (torch's encoders, with a padding mask) no largest value can be had.
+    if not isinstance(value, Tensor) or value.is_nested or not value.is_floating_point():
         return value
     return _round(value, value.abs().max().reshape(1))
 

@@ -15,12 +15,9 @@ PASSES = "passes"
 def record(subject: Subject) -> Record | None:
     """{search, goal, found}: the notes of the stage that chose a pipeline, and what it chose.
 
-    From the stages that the artifact was made by, or from its own description.
+    None where no such stage made the artifact.
     """
     stages = list(subject.stages)
-    path = subject.directory / "artifact.json"
-    if not stages and path.is_file():
-        stages = json.loads(path.read_text(encoding="utf-8")).get("stages", [])
     for index, stage in enumerate(stages):
         notes = stage.get("notes", {})
         if notes.get("search", {}).get("kind") == "pipelines":

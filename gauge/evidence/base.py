@@ -29,8 +29,8 @@ class Subject:
 
     candidate: called like the model; has attributes `module` (eager) or `session` and `path`
     (onnxruntime). baseline: the FP32 module on the same device. batch: arguments of one call, cast
-    for the target. directory: the artifact's files. stages: records of what it was made by, where
-    they are not among its files.
+    for the target. directory: the artifact's files. stages: records {technique, params,
+    notes} of what made it.
     """
 
     candidate: Any
