@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -38,8 +39,8 @@ def evidence(ran: Ran) -> dict:
 def test_what_was_found_passes_as_the_pipeline_that_it_is(ran):
     assert ran.code == 0, ran.output
     found = evidence(ran)["evidence"]["found"]
-    assert found["pipeline"].startswith("prune_channels:")
-    assert found["pipeline"].endswith("+onnxruntime")
+    # Which of onnxruntime's two is faster behind it is a matter of the machine.
+    assert re.fullmatch(r"prune_channels:0\.\d\+onnxruntime(_dynamic_int8)?", found["pipeline"])
     for gate, verdict in ran.verdicts(CELL).items():
         assert verdict["status"] == "PASS", verdict
         assert (verdict["class"], verdict["family"]) == ("B", "combination"), gate
@@ -48,7 +49,8 @@ def test_what_was_found_passes_as_the_pipeline_that_it_is(ran):
 
 def test_claims_of_the_pipeline_must_be_found_those_that_its_last_stage_hides_too(ran):
     told = evidence(ran)["evidence"]["claims"]
-    assert list(told) == ["searched", "within_goal", "fewer_parameters", "fewer_macs", "runtime"]
+    wanted = ["searched", "within_goal", "fewer_parameters", "fewer_macs", "runtime"]
+    assert list(told)[:5] == wanted
     assert all(one["found"] for one in told.values()), told
     assert "which it was made from" in told["fewer_macs"]["text"]
 
@@ -64,7 +66,7 @@ def test_the_terminal_and_the_page_say_what_was_found_and_how_to_have_it_again(r
 
 
 def test_the_command_makes_the_same_artifact_without_a_search(ran, folder):
-    """To the byte: it is cut by channels, trained, and exported by the same stages and seed."""
+    """To the byte: cut by channels, trained and exported by the same stages and seed."""
     found = evidence(ran)["evidence"]["found"]
     words = shlex.split(found["command"])
     assert words[:2] == ["pytest", "suites/"]
@@ -72,7 +74,7 @@ def test_the_command_makes_the_same_artifact_without_a_search(ran, folder):
     again = suites(folder / "o2", folder / "cache", *words[2:], *UNTIMED, f"--export={kept}")
     assert again.code == 0, again.output
     cell = f"wide-{found['pipeline']}-cpu"
-    assert "auto" not in again.output.replace("auto_", "")
+    assert "auto:30-cpu" not in again.output
     first, second = (
         json.loads((one / "artifact" / "manifest.json").read_text())
         for one in (folder / "kept" / CELL, kept / cell)
