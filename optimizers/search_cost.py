@@ -8,7 +8,7 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,9 @@ from optimizers.base import Device
 from zoo import Batch
 
 BLOCKS = 41
+MOST_BLOCKS = 4 * BLOCKS
+NARROW = 0.05
+"""Half width of the interval at which no more blocks are taken."""
 SEGMENT = 0.001
 """Seconds that one side is timed for without a break: long against the clock's steps, and short
 against the turns that a busy host gives each program, so that most segments are whole."""
@@ -56,6 +59,14 @@ def _in_plain_operators() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def _error(logs: Sequence[float]) -> float:
+    """Half width of the interval of the median, as a share."""
+    from scipy.stats.mstats import median_cihs
+
+    low, high = (float(one) for one in median_cihs(logs))
+    return math.exp((high - low) / 2) - 1
+
+
 class Stopwatch:
     """Times modules on the target in turns with one reference, so that a busy host slows both.
 
@@ -80,21 +91,22 @@ class Stopwatch:
 
         The median over blocks of the ratio to the reference, which is free of what slows both
         sides, times the reference's own time. The interval (Hettmansperger and Sheather, 1986)
-        is that of the median ratio in this process.
+        is that of the median ratio in this process. Where others disturb it, up to four times as
+        many blocks are taken.
         """
-        from scipy.stats.mstats import median_cihs
-
         ours = self._call(module)
         calls = {one: self._calls(one) for one in (ours, self._reference)}
-        ratios = []
-        for block in range(BLOCKS):
-            order = (ours, self._reference) if block % 2 else (self._reference, ours)
-            took = {one: self._segment(one, calls[one]) for one in order}
-            ratios.append(math.log(took[ours] / took[self._reference]))
-        low, high = (float(one) for one in median_cihs(ratios))
+        ratios: list[float] = []
+        error = math.inf
+        while error > NARROW and len(ratios) < MOST_BLOCKS:
+            for block in range(BLOCKS):
+                order = (ours, self._reference) if block % 2 else (self._reference, ours)
+                took = {one: self._segment(one, calls[one]) for one in order}
+                ratios.append(math.log(took[ours] / took[self._reference]))
+            error = _error(ratios)
         return {
             "latency_ms": self.reference_ms * math.exp(statistics.median(ratios)),
-            "latency_error": math.exp((high - low) / 2) - 1,
+            "latency_error": error,
         }
 
     def _call(self, module: nn.Module) -> Callable[[], Any]:

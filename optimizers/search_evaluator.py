@@ -132,7 +132,7 @@ class Evaluator:
         return float(self.context.model.score(joined, self.part, joined).double().mean())
 
 
-def front(records: list[Record]) -> list[int]:
+def front(records: Sequence[Record]) -> list[int]:
     """Numbers of the trials that no other beats in both score and latency, fastest first."""
     order = sorted(
         range(len(records)), key=lambda n: (records[n]["latency_ms"], -_right(records[n]))
@@ -144,7 +144,7 @@ def front(records: list[Record]) -> list[int]:
     return found
 
 
-def best(records: list[Record], budget: Budget) -> int:
+def best(records: Sequence[Record], budget: Budget) -> int:
     """The number of the trial to return.
 
     The best score of those that keep the budget, the fewest products among equals; where none

@@ -174,12 +174,13 @@ SPACES: dict[str, Space] = {
         {"depth": (1, 2), "width": (16, 24, 32, 40, 48, 56, 64), "rows": (1, 2, 4)},
         _reader,
         _with(depth=1, rows=1),
-        short=8,
+        short=16,
         long=40,
     ),
+    # torchvision rounds widths to multiples of 8.
     "mobilenet_v3_small": Space(
         {
-            "width": (8, 12, 16, 24),
+            "width": (8, 16, 24, 32),
             "depth": (1, 2),
             **_stages("kernel", 3, 5),
             **_stages("expansion", 1, 2, 4),
@@ -209,7 +210,7 @@ SPACES: dict[str, Space] = {
         },
         _transformer,
         _with(depth=4, heads=4, expansion=2),
-        short=6,
+        short=12,
         long=40,
         rate=3e-3,
     ),

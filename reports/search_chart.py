@@ -57,10 +57,10 @@ def lines(cell: Cell) -> list[str]:
     text += f" by {search.get('strategy')}, scored on {search.get('samples')} samples of training"
     kept = set(_listing(search.get("front")))
     on_front = sorted((one for one in told if one[0] in kept), key=lambda one: one[2])
-    chosen = next((one for one in told if one[0] == search.get("chosen")), None)
+    source, returned = _returned(search)
     return [
         text,
-        *([f"chosen: {_told(chosen)}"] if chosen else []),
+        *([f"returned: {_told(returned)}{source}"] if returned else []),
         *_budget(_mapping(notes.get("budget"))),
         *[
             f"{name}, {formats.count(len(found), 'trial')}: {_told(best)}"
@@ -73,13 +73,23 @@ def lines(cell: Cell) -> list[str]:
 
 
 def _beside(search: dict[str, Any]) -> list[tuple[str, list[Trial], Trial | None]]:
-    """What the search has to beat: name, trials, and the one that would be chosen of them."""
+    """What the search has to beat: name, trials, and its best within the limits."""
     told = []
     for name, one in _mapping(search.get("beside")).items():
         found = trials(_mapping(one))
         chosen = _mapping(one).get("chosen")
         told.append((str(name), found, next((it for it in found if it[0] == chosen), None)))
     return told
+
+
+def _returned(search: dict[str, Any]) -> tuple[str, Trial | None]:
+    """Words for whose trial was returned, where it is not the search's own; and the trial."""
+    returned = _mapping(search.get("returned"))
+    source, number = str(returned.get("of")), returned.get("trial")
+    own = source == str(search.get("strategy"))
+    among = trials(search if own else _mapping(_mapping(search.get("beside")).get(source)))
+    words = "" if own else f", of {names.short(source, 30)}: no own candidate is within the limits"
+    return words, next((one for one in among if one[0] == number), None)
 
 
 def _told(trial: Trial) -> str:
@@ -134,9 +144,9 @@ def plot(cell: Cell, prefix: str) -> Markup:
         right.plot(
             range(len(tried)), [100 * one[1] for one in tried], alpha=0.6, mfc="none", **looks
         )
-    chosen = next((one for one in told if one[0] == search.get("chosen")), None)
-    if chosen:
-        left.plot([chosen[2]], [100 * chosen[1]], ls="", marker="o", ms=12, mec=svg.INK, mfc="none")
+    _, got = _returned(search)
+    if got:
+        left.plot([got[2]], [100 * got[1]], ls="", marker="o", ms=12, mec=svg.INK, mfc="none")
     most = _number(_mapping(notes.get("budget")).get("latency_ms"))
     if most is not None and most <= 2 * max(one[2] for one in told):
         left.axvline(most, color=svg.INK, lw=1, ls="--", alpha=0.6)
@@ -147,11 +157,11 @@ def plot(cell: Cell, prefix: str) -> Markup:
         handles, labels, loc="upper center", ncols=max(1, len(labels)), frameon=False, fontsize=9,
         labelcolor=svg.INK,
     )  # fmt: skip
-    for one in legend.get_texts():
-        one.set_parse_math(False)  # A name from a record is no formula.
+    for label in legend.get_texts():
+        label.set_parse_math(False)  # A name from a record is no formula.
     text = (
         f"{formats.count(len(told), 'trial')}: on the left score against latency, filled what is "
-        "on a front, ringed the chosen one; on the right the scores in order and the best so far."
+        "on a front, ringed what was returned; on the right scores in order and the best so far."
     )
     return Markup(draw(figure, prefix, f"Search of {cell.name}", text, titles))
 

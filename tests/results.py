@@ -4,11 +4,12 @@
 
 REPORT is the folder that `pytest suites/ --report` wrote, MORE those of runs that add cells (one
 of QAT and PTQ on every model, say); `--cache` where they kept their weights. The other tools
-(tests/reference_tools.py), class A's best against the best of them (tests/results_rivals.py) and
-distillation without its teacher (tests/results_distillation.py) are measured here, on the same
-weights, a process a model and turn. What they print is kept in `REPORT/measured.jsonl` (or
-`--measured FILE`) with the weights' hash and all versions: only what is missing for these is
-measured again. Run by `tox -e results`.
+(tests/reference_tools.py), class A's best against the best of them (tests/results_rivals.py),
+distillation without its teacher (tests/results_distillation.py) and what a search gains over chance
+(tests/results_search.py) are measured here, on the same weights, a process a model and turn. What
+they print is kept in `REPORT/measured.jsonl` (or `--measured FILE`) with the weights' hash and all
+versions: only what is missing for these is measured again. Seeds of a search are kept beside it, in
+`search.jsonl`, as each is done. Run by `tox -e results`.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import results_auto  # noqa: E402 - the folders above are not installed
 import results_distillation  # noqa: E402
+import results_search  # noqa: E402
 import results_tables as tables  # noqa: E402
 
 from reports import cells as grouped  # noqa: E402
 from reports import formats, records  # noqa: E402
 
 Record = dict[str, Any]
+SEARCHED = {"lstm": 0.05, "mobilenet_v3_small": 0.4, "vit": 0.1}
+"""The budget of size of each search, in MB: a sixth of the model's weights, of mobilenet_v3_small a
+fifteenth. Size, because proposals see it and no clock decides about it."""
 TEACHING = ("resnet18", "mobilenet_v3_small", "lstm", "digits_mlp", "vit")
 
 
@@ -158,6 +163,12 @@ def measure_all(
             words = [name, str(files[name]), "--seeds", str(chosen.seeds)]
             found = measured("results_distillation.py", words, threads)
             kept.add("distillation", chosen.seeds, found)
+        if name in SEARCHED and not kept.get("search", name, results_search.SEEDS):
+            print(f"searches, {results_search.SEEDS} seeds: {name}", flush=True)
+            words = [name, str(files[name]), "--size-budget", str(SEARCHED[name])]
+            words += ["--lines", str(kept.path.with_name("search.jsonl"))]
+            found = measured("results_search.py", words, 1)
+            kept.add("search", results_search.SEEDS, found)
     for name in models:
         if chosen.auto and fnmatch.fnmatchcase(name, chosen.auto) and not kept.get("auto", name, 0):
             print(f"auto against the full matrix: {name}", flush=True)
@@ -212,6 +223,7 @@ def page(found: records.Records, kept: Kept, reports: Sequence[Path]) -> str:
     lines += ["", "## Class A against single tools", "", *_against(cells, kept)]
     lines += ["", "## auto against the full matrix", "", *_automatic(kept)]
     lines += ["", "## Distillation without its teacher", "", *_taught(kept)]
+    lines += ["", "## Architecture search against chance", "", *_searched(kept)]
     qat, layers = tables.qat_table(cells, folders), tables.layer_table(cells, "efficientnet_lite0")
     lines += ["", "## QAT against PTQ", "", *qat]
     lines += ["", "## Layers of efficientnet_lite0 in int8", "", *layers]
@@ -255,6 +267,20 @@ def _taught(kept: Kept) -> list[str]:
         " in the loss and without; Student's t interval (95 %) over seeds of the paired gain."
     )
     return [told, "", *results_distillation.table(rows)]
+
+
+def _searched(kept: Kept) -> list[str]:
+    rows = kept.all("search")
+    if not rows:
+        return ["Not measured."]
+    told = (
+        "The same space, samples, seeds and number of trials, under a budget of size; what each"
+        " search returns is trained alike and scored once on the evaluation split. Beside it what"
+        " was designed by hand: the model scaled down in width until it is within the budget, and"
+        " its student, which may not be. Hypervolume: the share of score times saved products that"
+        " the trials reach. Student's t interval (95 %) over seeds of the paired gain."
+    )
+    return [told, "", *results_search.table(rows)]
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ def notes(**changes: Any) -> dict[str, Any]:
         "trials": [trial(0.9, 2.0, width=16), trial(0.7, 1.0), trial(0.5, 3.0)],
         "front": [1, 0],
         "chosen": 0,
+        "returned": {"of": "evolution", "trial": 0},
         "beside": {
             "chance": {"trials": [trial(0.8, 2.5, width=8), trial(0.6, 3.0)], "chosen": 0},
             "scaled down": {"trials": [trial(0.75, 1.5, width=4)], "chosen": 0},
@@ -47,7 +48,7 @@ def plain(lines: list[str]) -> list[str]:
 def test_the_front_is_told_fastest_first_with_what_was_chosen():
     assert plain(dict(details(cell(notes())))["Search"]) == [
         "3 trials of 54 candidates by evolution, scored on 500 samples of training",
-        "chosen: trial 0, 90.00 %, 2 ms (width 16)",
+        "returned: trial 0, 90.00 %, 2 ms (width 16)",
         "budget 2.5 ms: kept",
         "chance, 2 trials: trial 0, 80.00 %, 2.5 ms (width 8)",
         "scaled down, 1 trial: trial 0, 75.00 %, 1.5 ms (width 4)",
@@ -59,6 +60,14 @@ def test_the_front_is_told_fastest_first_with_what_was_chosen():
 def test_a_missed_budget_is_told():
     missed = {**notes(), "budget": {"size_mb": 0.5, "missed_by": {"size": 0.25}}}
     assert "budget 0.5 MB: size over it by 25.00 %" in plain(search_chart.lines(cell(missed)))
+
+
+def test_a_candidate_of_chance_is_told_as_such():
+    told = plain(search_chart.lines(cell(notes(returned={"of": "chance", "trial": 1}))))
+    assert told[1] == (
+        "returned: trial 1, 60.00 %, 3 ms (width 8), of chance: no own candidate is within the "
+        "limits"
+    )
 
 
 def test_every_trial_is_drawn_with_its_name_and_nothing_needs_styles():
@@ -101,12 +110,14 @@ def test_a_record_of_another_shape_is_left_out(odd):
 
 
 def test_what_cannot_be_drawn_leaves_the_rest():
-    assert search_chart.lines(cell(notes(front="x", chosen=77)))[0].startswith("3 trials")
+    assert search_chart.lines(cell(notes(front="x", returned=77)))[0].startswith("3 trials")
     odd = {"a": 3, "b": {"trials": "x", "chosen": []}, "c": {"trials": [trial(2.0, 1.0)]}}
     for beside in (None, 7, odd):
         assert search_chart.lines(cell(notes(beside=beside)))
         assert search_chart.plot(cell(notes(beside=beside)), "s1")
-    assert search_chart.plot(cell({**notes(front=[9], chosen=None), "budget": 4}), "s1")
+    assert search_chart.plot(
+        cell({**notes(front=[9], returned={"of": [], "trial": {}}), "budget": 4}), "s1"
+    )
 
 
 def test_a_long_page_has_the_lines_without_the_plot():

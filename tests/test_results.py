@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import reports_fixtures as made
 import results
+import results_search
 import results_tables as tables
 from results_distillation import paired_interval
 from results_distillation import table as taught_table
@@ -212,13 +213,27 @@ def test_the_interval_is_students():
     assert paired_interval([1, 2, 3]) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
 
 
+def searched(seed):
+    def arm(right):
+        return {"evaluation": right, "hypervolume": right, "macs": 1e6, "bytes": 5e4}
+
+    arms = dict(zip(results_search.ARMS, map(arm, (0.95, 0.94, 0.94)), strict=True))
+    setting = {"model": "resnet18", "seed": seed, "trials": 20, "budget": {"size_mb": 0.1}}
+    return {**setting, "baseline": 0.97, **arms}
+
+
 def test_the_page_holds_every_part_and_no_host_name(report, cells):
     kept = results.Kept(report / "measured.jsonl", made.run_record())
     kept.add("tool", 0, [tool("resnet18", "onnxruntime", 1.0)])
     kept.add("distillation", 3, taught([0.014, 0.015, 0.016]))
+    assert "## Architecture search against chance\n\nNot measured." in results.page(
+        records.read(report), kept, [report]
+    )
+    kept.add("search", 3, [searched(seed) for seed in range(3)])
     text = results.page(records.read(report), kept, [report, report])
     for part in ("Class A", "Class B", "Class C", "onnxruntime", "+1.50", "What loses", "2.14.1"):
         assert part in text
+    assert "| resnet18 | evolution | 20 | 3 | +1.00 [+1.00, +1.00] |" in text
     import socket
 
     assert socket.gethostname() not in text

@@ -19,9 +19,9 @@ def searched(subject: Subject) -> Finding:
 
     From the record in `artifact.json`: trials that repeat an architecture count once. Counted by
     gauge: the parameters of the reloaded module, which must be those of the chosen trial where no
-    later stage changed it. No trial within the limits is better than the chosen one. Told beside
-    it, not judged (one seed decides little): the best of what a search has to beat, which is chance
-    with as many trials, and the hand-designed model scaled down.
+    later stage changed it. No trial of the search within the limits is better than the one that was
+    returned. Told beside it, not judged (one seed decides little): the best of what a search has to
+    beat, which is chance with as many trials, and the hand-designed model scaled down.
     """
     pipelines = auto.record(subject)
     if pipelines is not None:
@@ -36,17 +36,18 @@ def searched(subject: Subject) -> Finding:
     problems = []
     if different < wanted:
         problems.append(f"{wanted} different candidates were asked for")
-    if not 0 <= search["chosen"] < len(trials):
-        return Finding(False, f"trial {search['chosen']} was chosen, of {len(trials)}", numbers)
-    chosen = trials[search["chosen"]]
-    if _within(chosen, search["limits"]):
-        kept = [one for one in trials if _within(one, search["limits"])]
-        better = sum(one["right"] > chosen["right"] for one in kept)
-        if better:
-            problems.append(f"{better} trials within the limits are better than the chosen one")
     others = {name: one["trials"] for name, one in search["beside"].items()}
     if _different(others.get("chance", [])) < different:
         problems.append("chance had fewer trials")
+    source, place = search["returned"]["of"], search["returned"]["trial"]
+    among = {search["strategy"]: trials, **others}.get(source, [])
+    if not 0 <= place < len(among):
+        return Finding(False, f"trial {place} of {source} was returned, which is none", numbers)
+    chosen = among[place]
+    kept = [one for one in trials if _within(one, search["limits"])]
+    better = sum(one["right"] > chosen["right"] for one in kept)
+    if better or (kept and source != search["strategy"]):
+        problems.append(f"{better} trials within the limits are better than {source}'s {place}")
     numbers["best"] = {
         name: max((one["right"] for one in tried if _within(one, search["limits"])), default=None)
         for name, tried in {search["strategy"]: trials, **others}.items()
@@ -66,6 +67,8 @@ def searched(subject: Subject) -> Finding:
         f"{search['strategy']}, {len(search['front'])} on the front; "
         f"best within the limits: {best}"
     )
+    if source != search["strategy"]:
+        text += f"; returned is trial {place} of {source}"
     return Finding(not problems, "; ".join([text, *problems]), numbers)
 
 
