@@ -20,11 +20,11 @@ from zoo import Model
 
 @register
 class Auto(Technique):
-    """Tries up to `trials` pipelines of the other techniques, and is the best that is good enough.
+    """Tries a list of pipelines, or its first `trials`, and is the best that is good enough.
 
-    The list of trials (optimizers.auto_plan) depends on the seed, the model, the target and which
-    trials keep the accuracy; a clock decides only which of them need not be made, and which of the
-    good ones is the best. What was found is applied once more, with the whole training split, as
+    The list (optimizers.auto_plan) depends on the seed, the model, the target and which changes
+    keep the accuracy; a clock decides only which of it need not be made, and which of the good
+    ones is the best. What was found is applied once more, with the whole training split, as
     the command that names it would.
     """
 
@@ -32,7 +32,7 @@ class Auto(Technique):
     family = "search"
     changes = "architecture"
     claims = ("searched", "within_goal")
-    variants = ({"trials": 60},)
+    variants = ({"trials": "all"},)
     standard = ()
     budgeted = True
     automatic = True
@@ -43,9 +43,7 @@ class Auto(Technique):
         return None
 
     def apply(self, module: nn.Module, context: Context) -> Optimized:
-        trials = int(context.params["trials"])
-        if trials < 1:
-            raise ValueError(f"a search needs at least one trial, found {trials}")
+        trials = _most(context.params["trials"])
         if context.automatic is None:
             raise ValueError("auto chooses pipelines itself and was given no goal")
         goal = goal_of(context.automatic, context.budget)
@@ -59,6 +57,15 @@ class Auto(Technique):
             raise Refused(f"no pipeline came as far as a score: {_reasons(search.records)}")
         context.notes.update(_told(search, trials, number, compared), sensitivity=layers)
         return _applied(search, module, context, number)
+
+
+def _most(trials: str) -> int | None:
+    """How much of the list is tried; None for all of it."""
+    if trials == "all":
+        return None
+    if not trials.isdecimal() or int(trials) < 1:
+        raise ValueError(f"trials must be all, or a whole number from 1 up, found {trials}")
+    return int(trials)
 
 
 def goal_of(asked: Automatic, budget: dict[str, float]) -> Goal:
@@ -85,7 +92,7 @@ def _applied(search: Search, module: nn.Module, context: Context, number: int) -
 
 
 def _told(
-    search: Search, trials: int, number: int, compared: dict[int, dict[str, float]]
+    search: Search, trials: int | None, number: int, compared: dict[int, dict[str, float]]
 ) -> dict[str, Any]:
     """The notes: goal, trials, what was chosen and why."""
     asked, goal, records = search.asked, search.goal, search.records

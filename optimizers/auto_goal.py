@@ -23,6 +23,9 @@ PASSES, DROPS, OVER, SKIPPED = "passes", "drops", "over budget", "skipped"
 REFUSED, BROKEN, UNLIKE, UNFOUND = "refused", "broken", "unlike", "claims not found"
 """How a trial ended; `broken` is an exception, `unlike` another answer where FP32's is wanted."""
 
+KEEPING = (PASSES, OVER)
+"""How those ended that keep the accuracy and their claims."""
+
 COSTS = {
     "latency": "latency_ms",
     "throughput": "batch_ms",

@@ -1,8 +1,8 @@
 """Which pipelines an automatic search tries, and in which order.
 
-A function of the model, the target, how far it may go, and which trials kept the accuracy; never of
-a clock, so that a seed decides the list. What cannot win any more by what was measured before is
-still in the list, and skipped (optimizers.auto_pointless).
+A function of the techniques there are, how far it may go, and which changes of structure and
+architecture keep the accuracy; never of a clock, so that a seed decides the list. What cannot win
+any more by what was measured is in the list all the same, and skipped (auto_pointless).
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ Passed = Callable[[Stages], bool]
 Plan = Generator[Stages, None, None]
 
 
+MILDER = 2
+"""Strengths of a change that others are joined with: the strongest, and the next that was tried."""
+
+
 @dataclass(frozen=True)
 class Outcomes:
-    """What the plan may ask about trials that were made: whether each kept the accuracy.
+    """What the plan may ask about trials that were made, of structures and architectures alone.
 
-    works: it kept it, or was skipped for its speed alone. trains: it asked for the training split.
-    lighter: it has fewer parameters than FP32.
+    works: it kept the accuracy and its claims. lighter: it has fewer parameters than FP32.
     """
 
     works: Passed
-    trains: Passed
     lighter: Passed
 
 
@@ -62,20 +64,17 @@ def plan(allow: str, outcomes: Outcomes) -> Plan:
 
     First each technique that changes numerics, by itself, in all its variants. Then, as far as it
     is allowed, each that changes the structure: how much of it the accuracy bears is found by
-    bisection; the strongest that keeps it is joined with each of the former that work. Then other
+    bisection, and the strongest that keeps it is joined with each of the former. Then other
     architectures likewise, with and without a change of structure after them.
     """
     known = techniques(allow)
-    for technique in known["numerics"]:
-        for params in technique.variants or ({},):
-            yield ((technique.name, dict(params)),)
     last = [
         (technique.name, dict(params))
         for technique in known["numerics"]
         for params in technique.variants or ({},)
-        if outcomes.works(((technique.name, dict(params)),))
-        and not outcomes.trains(((technique.name, dict(params)),))
     ]
+    for stage in last:
+        yield (stage,)
     for technique in known.get("structure", ()):
         found = yield from _strongest(technique, (), outcomes)
         yield from _joined(found, last, outcomes)
@@ -98,15 +97,11 @@ def plan(allow: str, outcomes: Outcomes) -> Plan:
 def _joined(
     firsts: Sequence[Stages], last: Sequence[tuple[str, dict[str, Any]]], outcomes: Outcomes
 ) -> Plan:
-    """Each of `last` after the first of `firsts` that it works with, if that saves any work."""
-    for stage in last:
-        for first in firsts:
-            if not outcomes.lighter(first):
-                continue
-            stages = (*first, stage)
-            yield stages
-            if outcomes.works(stages):
-                break
+    """Each of `last` after each of `firsts` that saves any work, the first of these first."""
+    for first in firsts[:MILDER]:
+        if outcomes.lighter(first):
+            for stage in last:
+                yield (*first, stage)
 
 
 def _strongest(

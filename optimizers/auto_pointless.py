@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import optimizers.base
-from optimizers.auto_goal import PASSES, SKIPPED, Goal, Record, Stages
+from optimizers.auto_goal import KEEPING, PASSES, SKIPPED, Goal, Record, Stages, key
 
 FAR = 2.0
 """A last stage that costs so many times what the best one does is not tried after other stages:
@@ -26,16 +27,17 @@ def pointless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str 
     """Why this trial need not be made, or None."""
     *before, (name, params) = stages
     technique = optimizers.base.get(name)
+    if technique.changes != "numerics":
+        return None
     for other in technique.rescues:
         for one in _variants(tuple(before), other, of):
             if one["status"] == PASSES:
                 return f"{one['pipeline']} keeps the accuracy with the same kernels"
     if before:
-        return _known_slow(of(((name, params),)), records, goal)
+        alone = of(((name, params),))
+        return _known(alone, records, goal) or _stronger(stages, records)
     first = dict((technique.variants or ({},))[0])
-    if technique.changes != "numerics" or params == first:
-        return None
-    return _sibling(of(((name, first),)), records, goal)
+    return None if params == first else _sibling(of(((name, first),)), records, goal)
 
 
 def _variants(before: Stages, name: str, of: Of) -> list[Record]:
@@ -55,17 +57,36 @@ def _best(records: list[Record], goal: Goal) -> tuple[float, str]:
     return min(costs, default=(math.inf, ""))
 
 
-def _known_slow(alone: Record | None, records: list[Record], goal: Goal) -> str | None:
-    """A last stage that by itself was skipped, or costs far more than another."""
+def _known(alone: Record | None, records: list[Record], goal: Goal) -> str | None:
+    """A last stage that does not work by itself, trains, or costs far more than another."""
     if alone is None:
         return None
-    if alone["status"] == SKIPPED:
-        return f"{alone['pipeline']} by itself was skipped: {alone['reason']}"
+    if alone["status"] not in KEEPING:
+        return f"{alone['pipeline']} by itself, {alone['status']}: {alone['reason']}"
+    if alone.get("trains"):
+        return f"{alone['pipeline']} asks for training, and what comes before it has had that"
     best, name = _best(records, goal)
     least = goal.cost(alone)[0]
     if math.isfinite(least) and least > FAR * best:
         return f"{alone['pipeline']} by itself costs {least / best:.1f} times what {name} does"
     return None
+
+
+def _stronger(stages: Stages, records: list[Record]) -> str | None:
+    """The same last stage after a stronger change of the same kind, which comes first."""
+    kind = _kind(stages)
+    for one in records:
+        if len(one["stages"]) == len(stages) and _kind(one["stages"]) == kind:
+            if one["status"] in KEEPING:
+                return f"{one['pipeline']} keeps the accuracy with less work"
+            if one["status"] == SKIPPED:
+                return f"{one['pipeline']} was skipped too: {one['reason']}"
+    return None
+
+
+def _kind(stages: Any) -> str:
+    """All but the parameters of the stage before the last."""
+    return key([*stages[:-2], (stages[-2][0], {}), stages[-1]])
 
 
 def _sibling(first: Record | None, records: list[Record], goal: Goal) -> str | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import math
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from optimizers.auto_bench import benches
 from optimizers.auto_goal import (
     BROKEN,
     DROPS,
+    KEEPING,
     OVER,
     PASSES,
     REFUSED,
@@ -72,26 +73,23 @@ class Search:
     def records(self) -> list[Record]:
         return self.store.records
 
-    def run(self, most: int) -> list[Record]:
-        """Try pipelines until `most` were built; the records of all, the skipped ones included."""
-        outcomes = Outcomes(self._works, self._flag("trains"), self._flag("lighter"))
-        for stages in plan(self.asked.allow, outcomes):
+    def run(self, most: int | None) -> list[Record]:
+        """Try the plan, or its first `most`; the records of all, skipped ones included."""
+        for stages in itertools.islice(plan(self.asked.allow, self._outcomes()), most):
             if self.store.of(stages) is None:
-                if sum(one["status"] not in (SKIPPED, REFUSED) for one in self.records) >= most:
-                    break
                 self._try(stages)
         return self.records
 
-    def _works(self, stages: Stages) -> bool:
-        record = self.store.of(stages)
-        return record is not None and record["status"] in (PASSES, OVER, SKIPPED)
-
-    def _flag(self, name: str) -> Callable[[Stages], bool]:
-        def flag(stages: Stages) -> bool:
+    def _outcomes(self) -> Outcomes:
+        def works(stages: Stages) -> bool:
             record = self.store.of(stages)
-            return bool(record and record.get(name))
+            return record is not None and record["status"] in KEEPING
 
-        return flag
+        def lighter(stages: Stages) -> bool:
+            record = self.store.of(stages)
+            return record is not None and bool(record.get("lighter"))
+
+        return Outcomes(works, lighter)
 
     def choose(self) -> tuple[int | None, dict[int, dict[str, float]]]:
         """The number of the best passing trial, else of the closest, and the last comparison."""
@@ -193,7 +191,7 @@ class Search:
 
     def _forget(self, record: Record) -> None:
         """Only what may win, or be gone on from, keeps its artifact."""
-        if record["status"] not in (PASSES, OVER):
+        if record["status"] not in KEEPING:
             self.store.drop(len(self.records) - 1)
 
 

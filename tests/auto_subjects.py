@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import optimizers
 import zoo
-from optimizers import Context, EagerModule, Refused, Technique
+from optimizers import Context, EagerModule, Technique
 from optimizers.base import Automatic
 from suites import judges, naming
 
@@ -148,21 +148,7 @@ def _dropped(amount: float) -> nn.Module:
     return Deep(round(BLOCKS * (1 - amount)), 1 if amount > 0.7 else 0).eval()
 
 
-class Kept(Technique):
-    """Numerics that follow a structure: the module as it is, with a note."""
-
-    name = "i_kept"
-    family = "test"
-    changes = "numerics"
-    claims = ("fewer_parameters",)
-
-    def apply(self, module: nn.Module, context: Context) -> EagerModule:
-        if len(list(module.parameters())) == len(list(Deep().parameters())):
-            raise Refused("only after another stage")
-        return EagerModule(module)
-
-
-ALL = (First, Fastest, Spoilt, Absent, Broken, Peeking, Untrue, Dropping, Kept)
+ALL = (First, Fastest, Spoilt, Absent, Broken, Peeking, Untrue, Dropping)
 
 
 def asked(model: zoo.Model, module: nn.Module, **changes: Any) -> Automatic:

@@ -42,15 +42,17 @@ PROCESSES = 6
 SHARE = 1 / 3
 """Of the matrix's time, that auto may take."""
 
-WITHOUT = "not auto:60 and not nas_"
-
 
 def measure(
     name: str, cache: Path, allowed: Sequence[str], processes: int, threads: int, folder: Path
 ) -> Iterator[dict[str, Any]]:
     """A row a width. Raises SystemExit with its last words where a run of the suites breaks."""
     words = ["--model", name, "--threads", str(threads)]
-    full, taken = _run(folder / "full", cache, [*words, "--matrix", "full", "-k", WITHOUT])
+    full, taken = _run(
+        folder / "full",
+        cache,
+        [*words, "--matrix", "full", "-k", f"not {name}-auto-cpu and not nas_"],
+    )
     cells = grouped.group(full)
     for allow in allowed:
         asked = [*words, "--technique", "auto", "--allow", allow]

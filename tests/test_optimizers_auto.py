@@ -32,7 +32,7 @@ def model(monkeypatch):
     return known(Directions(), monkeypatch)
 
 
-def context(model, folder, *, trials=30, budget=None, seed=0, **goal):
+def context(model, folder, *, trials="all", budget=None, seed=0, **goal):
     return Context(
         model, target(), {"trials": trials}, seed=seed, workdir=folder / "work",
         budget=budget or {}, kept=folder / "kept", automatic=asked(model, Deep().eval(), **goal),
@@ -73,7 +73,7 @@ def test_the_smallest_comes_back_where_that_is_asked_for_and_nothing_is_timed(mo
 
 
 def test_throughput_is_told_of_the_whole_batch(model, tmp_path):
-    _, notes, found = searched(model, tmp_path, optimise_for="throughput", trials=2)
+    _, notes, found = searched(model, tmp_path, optimise_for="throughput", trials="2")
     assert [one["technique"] for one in found] == ["b_fastest"]
     assert by_name(notes)["b_fastest"]["batch_ms"] < by_name(notes)["a_first"]["batch_ms"]
 
@@ -140,7 +140,7 @@ def test_without_training_data_the_calibration_split_judges_and_it_is_said(
         return split(self, name)
 
     monkeypatch.setattr(Directions, "split", without)
-    notes = searched(model, tmp_path, trials=2)[1]
+    notes = searched(model, tmp_path, trials="2")[1]
     assert notes["search"]["validation"].startswith("the calibration split: test_auto has no train")
     assert notes["search"]["samples"] == ROWS
 
@@ -167,6 +167,8 @@ def test_a_stage_that_is_far_slower_by_itself_is_skipped_after_others(model, tmp
     assert told["status"] == "skipped"
     assert "a_first by itself costs" in told["reason"]
     assert told["reason"].endswith("times what b_fastest does")
+    told = trials["h_dropping:0.7+e_broken"]
+    assert told["reason"] == "e_broken by itself, broken: RuntimeError: a kernel is missing"
 
 
 # The same list again, and going on.
@@ -181,6 +183,26 @@ def test_a_seed_gives_the_same_list_of_trials(model, tmp_path):
     assert [[one.get(k) for k in kept] for one in first] == [
         [one.get(k) for k in kept] for one in again
     ]
+
+
+def test_the_clock_changes_nothing_in_the_list(model, tmp_path, monkeypatch):
+    told = []
+    for sign in (1, -1):
+
+        def measured(self, artifact, sign=sign):
+            blocks = len(artifact.module.blocks)
+            cost = (1 + blocks if sign == 1 else 1 + BLOCKS - blocks) ** 2
+            return {"latency_ms": float(cost), "latency_ms_error": 0.001}
+
+        monkeypatch.setattr(auto_bench.Bench, "measure", measured)
+        notes = searched(model, tmp_path / str(sign), allow="structure")[1]
+        told.append(notes["search"])
+    assert [one["stages"] for one in told[0]["trials"]] == [
+        one["stages"] for one in told[1]["trials"]
+    ]
+    assert told[0]["pipeline"] != told[1]["pipeline"]
+    statuses = [[one["status"] for one in search["trials"]] for search in told]
+    assert statuses[0] != statuses[1], "it changes what is skipped"
 
 
 class Cut(BaseException):
@@ -354,21 +376,22 @@ def test_energy_is_read_from_the_targets_counter(model, tmp_path, monkeypatch):
     meter = energy.Meter("test", lambda: 5 * time.perf_counter(), interval_s=1e-4)
     monkeypatch.setattr(optimizers_models.target().__class__, "energy_meter", lambda self: meter)
     monkeypatch.setattr(auto_bench, "JOULES", 2e-3)
-    _, notes, found = searched(model, tmp_path, optimise_for="energy", trials=2)
+    _, notes, found = searched(model, tmp_path, optimise_for="energy", trials="2")
     assert [one["technique"] for one in found] == ["b_fastest"]
     assert by_name(notes)["b_fastest"]["joules"] < by_name(notes)["a_first"]["joules"]
 
 
 def test_no_trials_and_no_goal_are_errors(model, tmp_path):
-    with pytest.raises(ValueError, match="at least one trial, found 0"):
-        searched(model, tmp_path, trials=0)
-    own = Context(model, target(), {"trials": 1}, seed=0, workdir=tmp_path)
+    for wrong in ("0", "-1", "some"):
+        with pytest.raises(ValueError, match=f"a whole number from 1 up, found {wrong}"):
+            searched(model, tmp_path, trials=wrong)
+    own = Context(model, target(), {"trials": "1"}, seed=0, workdir=tmp_path)
     with pytest.raises(ValueError, match="given no goal"):
         optimizers.get("auto").apply(Deep().eval(), own)
 
 
 def test_layers_are_told_by_how_they_bear_8_bits(model, tmp_path):
-    notes = searched(model, tmp_path, trials=2)[1]
+    notes = searched(model, tmp_path, trials="2")[1]
     assert len(notes["sensitivity"]) == BLOCKS + 1
     assert auto_subjects.BLOCKS == BLOCKS
     assert next(iter(notes["sensitivity"])) == "head"

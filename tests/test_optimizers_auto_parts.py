@@ -147,7 +147,7 @@ def test_bisection_finds_the_strongest_in_few_trials(bears, count):
     def works(stages):
         return strong[stages[0][1]["amount"]] < bears
 
-    outcomes = Outcomes(works, lambda _: False, lambda _: True)
+    outcomes = Outcomes(works, lambda _: True)
     tried, result = [], None
     steps = auto_plan._strongest(scaled, (), outcomes)
     while result is None:
@@ -168,9 +168,7 @@ def test_other_variants_are_tried_one_step_further(monkeypatch):
         {"amount": 1.0, "how": "b"},
     )
     scaled = SimpleNamespace(name="x", variants=variants, scale=("amount", (0.3, 0.5, 0.7)))
-    outcomes = Outcomes(
-        lambda stages: stages[0][1]["amount"] < 0.6, lambda _: False, lambda _: True
-    )
+    outcomes = Outcomes(lambda stages: stages[0][1]["amount"] < 0.6, lambda _: True)
     tried = [one[0][1] for one in auto_plan._strongest(scaled, (), outcomes)]
     assert tried == [
         {"amount": 0.5, "how": "a"}, {"amount": 0.7, "how": "a"}, {"amount": 0.7, "how": "b"},
@@ -201,8 +199,8 @@ def test_every_technique_of_the_project_has_its_place_and_no_search_is_in_a_sear
 def test_a_change_that_saves_no_work_is_joined_with_nothing(monkeypatch):
     known_technique(Dropping, monkeypatch)
     stages = (("h_dropping", {"amount": 0.5}),)
-    heavy = Outcomes(lambda _: True, lambda _: False, lambda _: False)
-    light = Outcomes(lambda _: True, lambda _: False, lambda _: True)
+    heavy = Outcomes(lambda _: True, lambda _: False)
+    light = Outcomes(lambda _: True, lambda _: True)
     last = [("onnxruntime", {}), ("openvino", {})]
     assert list(auto_plan._joined([stages], last, heavy)) == []
     assert [one[-1][0] for one in auto_plan._joined([stages], last, light)] == [
@@ -224,6 +222,25 @@ def test_what_rescues_another_is_skipped_where_that_needs_no_rescue():
     assert reason == "static_int8 keeps the accuracy with the same kernels"
     told["status"] = DROPS
     assert pointless((("qat_int8", {}),), look, [told], goal) is None
+
+
+def test_a_milder_change_is_skipped_where_a_stronger_one_does(monkeypatch):
+    known_technique(Dropping, monkeypatch)
+    alone = record("openvino", latency_ms=1.0, latency_ms_error=0.0)
+    strong = record("h_dropping:0.7+openvino")
+    strong["stages"] = [["h_dropping", {"amount": 0.7}], ["openvino", {}]]
+    milder = (("h_dropping", {"amount": 0.5}), ("openvino", {}))
+    goal, records = Goal(0.01, "latency"), [alone, strong]
+
+    def asked(stages=milder):
+        return pointless(stages, lambda _: alone, records, goal)
+
+    assert asked() == "h_dropping:0.7+openvino keeps the accuracy with less work"
+    strong["status"] = DROPS
+    assert asked() is None, "the milder one may keep what the stronger one lost"
+    assert asked((("low_rank", {"ratio": 0.5}), ("openvino", {}))) is None
+    alone["trains"] = True
+    assert "openvino asks for training" in asked()
 
 
 # The last comparison.

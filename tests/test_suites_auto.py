@@ -144,8 +144,8 @@ def test_what_is_not_stated_is_what_the_policy_allows_of_latency_and_numerics():
     settings, cells = settled()
     assert [cell.cls for cell in cells] == ["A", "A"]
     assert {name: one["max_drop"] for name, one in settings.goals.items()} == {
-        "minilm-auto:60-cpu": 0.02,
-        "vit-auto:60-cpu": 0.01,
+        "minilm-auto-cpu": 0.02,
+        "vit-auto-cpu": 0.01,
     }
     goal = keys.goal(next(one for one in cells if one.model == "vit"), settings)
     assert goal == {
