@@ -9,16 +9,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from scipy.stats.mstats import median_cihs
+from scipy.stats import binom
 from torch import nn
 
 from optimizers.auto_goal import Goal
 from optimizers.base import Automatic, Context, Refused
-from optimizers.search_cost import SEGMENT
 from zoo import Batch
 
+SEGMENT = 0.002
+"""Seconds that a call is repeated for at a time, in parts of a quarter of that; the shortest part
+counts, since a busy host stops a program for longer than a part lasts."""
+
+PARTS = 4
+
 BLOCKS = 9
-"""Of a trial's first measurement: the fewest whose median has an interval worth the name."""
+"""The fewest whose median has an interval worth the name."""
+
+PRECISE, MOST = 0.05, 45
+"""A trial is measured until its interval is this narrow, or for so many blocks."""
+
+LEVEL = 0.004
+"""Of the interval by which a comparison drops what is slower: many are asked, again and again."""
 
 RUNGS = (9, 18, 36, 72)
 """Blocks of each round of the last comparison; a round drops what is clearly slower."""
@@ -63,15 +74,19 @@ class Bench:
         The reference's cost times the median ratio to it over blocks, in which both are measured
         in turns: what slows both sides cancels out.
         """
-        logs = self._blocks({0: _called(artifact, self.batch)}, BLOCKS)[0]
-        return self._told(logs)
+        calls, logs = {0: _called(artifact, self.batch)}, []
+        while True:
+            logs += self._blocks(calls, BLOCKS)[0]
+            told = self._told(logs)
+            if told[f"{self.name}_error"] <= PRECISE or len(logs) >= MOST:
+                return told
 
     def race(self, artifacts: Mapping[int, Callable[..., Any]]) -> dict[int, dict[str, float]]:
         """All in turns, round after round; each one's cost when it was dropped or at the end.
 
         Successive halving (Jamieson and Talwalkar, 2016) on intervals instead of ranks: a round
         has twice the blocks of the one before, and what is slower than the best so far by the whole
-        95 % interval of their paired difference gets no more. With `blocks`, how many it had; the
+        99.6 % interval of their paired difference gets no more. With `blocks`, how many it had; the
         one with the most blocks and the least cost has won.
         """
         calls = {number: _called(one, self.batch) for number, one in artifacts.items()}
@@ -108,7 +123,7 @@ class Bench:
         with torch.inference_mode():
             call()  # The first one finds the caches as the other side left them.
             if self.meter is None:
-                return _timed(call, SEGMENT, self._wait)[0]
+                return _shortest(call, self._wait)
             least = max(JOULES, INTERVALS * self.meter.interval_s)
             before = self.meter.read()
             _, calls = _timed(call, least, self._wait)
@@ -147,17 +162,33 @@ def _timed(call: Call, least: float, wait: Callable[[], None]) -> tuple[float, i
         batch = calls  # Doubling: the clock is read a few times only.
 
 
-def _interval(logs: Sequence[float]) -> tuple[float, float]:
-    """Of the median, 95 % (Hettmansperger and Sheather, 1986)."""
-    if len(set(logs)) == 1:
-        return logs[0], logs[0]
-    low, high = (float(one) for one in median_cihs(list(logs)))
-    return low, high
+def _shortest(call: Call, wait: Callable[[], None]) -> float:
+    """Seconds a call, of the shortest of some parts."""
+    found: list[float] = []
+    began = time.perf_counter()
+    while not found or time.perf_counter() - began < SEGMENT:
+        found.append(_timed(call, SEGMENT / PARTS, wait)[0])
+    return min(found)
+
+
+def _interval(logs: Sequence[float], level: float = 0.05) -> tuple[float, float]:
+    """Of the median, whatever the distribution: between order statistics (Thompson, 1936).
+
+    level: how often it may miss it. Infinite where so few cannot tell.
+    """
+    count = len(logs)
+    outside = int(binom.ppf(level / 2, count, 0.5))
+    if binom.cdf(outside, count, 0.5) > level / 2:
+        outside -= 1
+    if outside < 0:
+        return -math.inf, math.inf
+    ordered = sorted(logs)
+    return ordered[outside], ordered[count - 1 - outside]
 
 
 def _slower(logs: Sequence[float], leader: Sequence[float]) -> bool:
     """Both had the same blocks: so many of each as both have."""
-    return _interval([a - b for a, b in zip(logs, leader, strict=True)])[0] > 0
+    return _interval([a - b for a, b in zip(logs, leader, strict=True)], LEVEL)[0] > 0
 
 
 def meter(target: Any) -> Any:

@@ -21,7 +21,7 @@ from suites.world import HeldOut, held_out
 @pytest.fixture
 def model(monkeypatch):
     """The model, and no techniques but those made for these tests."""
-    monkeypatch.setattr(auto_bench, "SEGMENT", 2e-4)
+    monkeypatch.setattr(auto_bench, "SEGMENT", 4e-4)
     optimizers.names()
     for name in optimizers.names():
         if name != "auto":
@@ -179,10 +179,11 @@ def test_a_seed_gives_the_same_list_of_trials(model, tmp_path):
     torch.manual_seed(99)
     again = searched(model, tmp_path / "b", allow="structure")[1]["search"]["trials"]
     assert [one["stages"] for one in first] == [one["stages"] for one in again]
-    kept = ("status", "drop", "alike", "bytes", "score")
-    assert [[one.get(k) for k in kept] for one in first] == [
-        [one.get(k) for k in kept] for one in again
-    ]
+    # Which of them are skipped is the clock's.
+    kept = ("drop", "alike", "bytes", "score")
+    for one, other in zip(first, again, strict=True):
+        if "skipped" not in (one["status"], other["status"]):
+            assert [one.get(k) for k in kept] == [other.get(k) for k in kept]
 
 
 def test_the_clock_changes_nothing_in_the_list(model, tmp_path, monkeypatch):

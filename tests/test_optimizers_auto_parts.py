@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from torch import nn
 import optimizers
 import zoo
 from optimizers import Context, auto_plan, sensitivity
-from optimizers.auto_bench import BLOCKS, RUNGS, Bench
+from optimizers.auto_bench import BLOCKS, MOST, PRECISE, RUNGS, Bench, _interval
 from optimizers.auto_goal import DROPS, OVER, PASSES, Goal, closest, contenders
 from optimizers.auto_plan import Outcomes
 from optimizers.auto_pointless import pointless
@@ -247,9 +248,10 @@ def test_a_milder_change_is_skipped_where_a_stronger_one_does(monkeypatch):
 
 
 class Scripted(Bench):
-    """Costs as stated instead of timed, with noise of 2 %."""
+    """Costs as stated instead of timed, with noise."""
 
-    def __init__(self, costs):
+    def __init__(self, costs, noise=0.02):
+        self.apart = noise
         self.name, self.reference, self.costs = "latency_ms", 10.0, costs
         self.noise = torch.Generator().manual_seed(0)
         self.batch = ((), {})
@@ -260,7 +262,7 @@ class Scripted(Bench):
         name = call()
         self.asked[name] = self.asked.get(name, 0) + 1
         apart = float(torch.randn((), generator=self.noise))
-        return self.costs[name] * math.exp(0.02 * apart)
+        return self.costs[name] * math.exp(self.apart * apart)
 
 
 def test_a_comparison_gives_time_to_what_is_close_and_finds_the_least():
@@ -278,8 +280,34 @@ def test_a_measurement_is_told_with_its_error():
     bench = Scripted({"reference": 10.0, "one": 4.0})
     told = bench.measure(lambda: "one")
     assert told["latency_ms"] == pytest.approx(4.0, rel=0.05)
-    assert 0 < told["latency_ms_error"] < 0.1
+    assert 0 < told["latency_ms_error"] <= PRECISE
     assert bench.asked == {"reference": BLOCKS, "one": BLOCKS}
+
+
+def test_a_noisy_measurement_goes_on_but_not_for_ever():
+    noisy = Scripted({"reference": 10.0, "one": 4.0}, noise=0.5)
+    noisy.measure(lambda: "one")
+    assert noisy.asked["one"] == MOST
+    some = Scripted({"reference": 10.0, "one": 4.0}, noise=0.06)
+    told = some.measure(lambda: "one")
+    assert BLOCKS < some.asked["one"] < MOST
+    assert told["latency_ms_error"] <= PRECISE
+
+
+@given(st.lists(st.floats(-1, 1), min_size=6, max_size=200), st.sampled_from([0.05, 0.004]))
+def test_an_interval_of_the_median_holds_it_and_is_wider_the_surer(values, level):
+    low, high = _interval(values, level)
+    assert low <= statistics.median(values) <= high
+    surer = _interval(values, level / 4)
+    assert surer[0] <= low
+    assert high <= surer[1]
+
+
+def test_the_interval_misses_the_median_as_seldom_as_it_says():
+    draws = torch.randn(4000, 9, generator=torch.Generator().manual_seed(0)).tolist()
+    missed = sum(not low <= 0 <= high for low, high in map(_interval, draws)) / len(draws)
+    assert 0.02 < missed < 0.05  # exactly 0.039
+    assert _interval([1.0] * 5) == (-math.inf, math.inf)
 
 
 # Layers.
