@@ -13,7 +13,7 @@ from typing import Any
 import optimizers.base
 from optimizers.auto_goal import KEEPING, PASSES, SKIPPED, Goal, Record, Stages, key
 
-FAR = 2.0
+FAR = 1.5
 """A last stage that costs so many times what the best one does is not tried after other stages:
 less work in front of it makes both cheaper."""
 
@@ -34,10 +34,11 @@ def pointless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str 
             if one["status"] == PASSES:
                 return f"{one['pipeline']} keeps the accuracy with the same kernels"
     if before:
-        alone = of(((name, params),))
-        return _known(alone, records, goal) or _stronger(stages, records)
+        reason = _known(of(((name, params),)), records, goal) or _stronger(stages, records)
+        if reason:
+            return reason
     first = dict((technique.variants or ({},))[0])
-    return None if params == first else _sibling(of(((name, first),)), records, goal)
+    return None if params == first else _sibling(of((*before, (name, first))), records, goal)
 
 
 def _variants(before: Stages, name: str, of: Of) -> list[Record]:
@@ -47,12 +48,12 @@ def _variants(before: Stages, name: str, of: Of) -> list[Record]:
     return [one for one in found if one is not None]
 
 
-def _best(records: list[Record], goal: Goal) -> tuple[float, str]:
-    """The least that a trial without stages before its last costs at most, and its name."""
+def _best(records: list[Record], goal: Goal, most: float = math.inf) -> tuple[float, str]:
+    """The least that a trial costs at most, and its name. most: stages that it may have."""
     costs = [
         (goal.cost(one)[1], one["pipeline"])
         for one in records
-        if one["status"] == PASSES and len(one["stages"]) == 1
+        if one["status"] == PASSES and len(one["stages"]) <= most
     ]
     return min(costs, default=(math.inf, ""))
 
@@ -65,7 +66,7 @@ def _known(alone: Record | None, records: list[Record], goal: Goal) -> str | Non
         return f"{alone['pipeline']} by itself, {alone['status']}: {alone['reason']}"
     if alone.get("trains"):
         return f"{alone['pipeline']} asks for training, and what comes before it has had that"
-    best, name = _best(records, goal)
+    best, name = _best(records, goal, most=1)
     least = goal.cost(alone)[0]
     if math.isfinite(least) and least > FAR * best:
         return f"{alone['pipeline']} by itself costs {least / best:.1f} times what {name} does"

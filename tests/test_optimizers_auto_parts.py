@@ -244,6 +244,24 @@ def test_a_milder_change_is_skipped_where_a_stronger_one_does(monkeypatch):
     assert "openvino asks for training" in asked()
 
 
+def test_a_variant_is_skipped_where_the_first_one_is_not_among_the_best():
+    best = timed("onnxruntime", 1.0, 0.0)
+    first = timed("openvino_int8", 1.4, 0.0)
+    stages = (("openvino_int8", {"control": True}),)
+    goal = Goal(0.01, "latency")
+
+    def asked(before=()):
+        return pointless((*before, *stages), lambda one: first, [best, first], goal)
+
+    told = "openvino_int8 keeps the accuracy and costs 1.4 times what onnxruntime does"
+    assert asked() == told
+    assert asked((("low_rank", {"ratio": 0.5}),)) == told
+    first["latency_ms"] = 1.2
+    assert asked() is None
+    first |= {"status": DROPS, "latency_ms": 9.0}
+    assert asked() is None, "a variant may rescue it"
+
+
 # The last comparison.
 
 
