@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
@@ -26,7 +27,10 @@ def side_by_side(function: Callable[[Item], Any], items: Sequence[Item]) -> list
         for item in items:
             ours, theirs = fork.Pipe(duplex=False)
             process = fork.Process(target=_work, args=(function, item, theirs), daemon=True)
-            process.start()
+            with warnings.catch_warnings():
+                # Python 3.12 warns of every fork beside threads; see above.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process.start()
             theirs.close()
             started.append((process, ours))
         return [_result(process, ours) for process, ours in started]

@@ -26,6 +26,7 @@ TECHNIQUES = ("nas_evolution", "nas_reinforce")
 def model(monkeypatch):
     monkeypatch.setattr("optimizers.search_cost.SEGMENT", 2e-4)  # No time is looked at here.
     monkeypatch.setitem(SPACES, "test_searched", SPACE)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # In this process, to look at.
     return known(Searched(), monkeypatch)
 
 

@@ -38,6 +38,7 @@ from optimizers.statistics import renew
 def model(monkeypatch):
     monkeypatch.setattr("optimizers.search_cost.SEGMENT", 2e-4)  # No time is looked at here.
     monkeypatch.setitem(SPACES, "test_searched", SPACE)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # In this process, to look at.
     return known(Searched(), monkeypatch)
 
 
@@ -173,6 +174,15 @@ def test_several_threads_train_candidates_side_by_side_with_the_same_outcome(
     assert together == [2, 1]
 
 
+def test_what_runs_side_by_side_has_one_thread_each():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert side_by_side(lambda _: torch.get_num_threads(), [0, 1]) == [1, 1]
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_failure_beside_others_is_told_and_ends_them():
     def one(number):
         if number == 1:
@@ -242,6 +252,17 @@ def test_more_trials_than_candidates_try_each_once(strategy, model, tmp_path):
     assert sorted((one["choice"]["depth"], one["choice"]["width"]) for one in found) == [
         (depth, width) for depth in (1, 2) for width in (2, 4, 6, 8, 12)
     ]
+
+
+@pytest.mark.parametrize("strategy", [REINFORCE, CHANCE])
+def test_one_that_proposes_the_same_again_and_again_gets_untried_ones(
+    strategy, model, tmp_path, monkeypatch
+):
+    same = {"depth": 1, "width": 4}
+    monkeypatch.setattr(STRATEGIES[strategy], "draw", lambda self: same)
+    found = search(model, tmp_path, trials=3, evaluate=fake, strategy=strategy)
+    assert found[0]["choice"] == same
+    assert len({json.dumps(one["choice"]) for one in found}) == 3
 
 
 def test_an_unknown_strategy_is_an_error(model, tmp_path):
