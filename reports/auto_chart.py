@@ -77,9 +77,9 @@ def _told(trial: dict[str, Any], field: str) -> str:
 
 
 def _ended(trials: list[dict[str, Any]]) -> list[str]:
-    """Each reason once, with the first pipeline that it ended."""
+    """Each reason once, with the first pipeline that it ended; those that were tried first."""
     reasons: dict[str, list[dict[str, Any]]] = {}
-    for one in trials:
+    for one in sorted(trials, key=lambda one: one.get("status") == "skipped"):
         if one.get("status") != "passes" and one.get("reason"):
             reasons.setdefault(str(one["reason"]), []).append(one)
     told = []
@@ -119,12 +119,25 @@ def plot(cell: Cell, prefix: str) -> Markup:
     if (most := _number(goal.get("max_drop"))) is not None:
         ax.axhline(100 * most, color=svg.INK, lw=1, ls="--", alpha=0.6)
     ax.set_xscale("log")
+    _ticks(ax)
     search_chart.dress(ax, UNITS.get(field, "MB"), "drop, points")
     text = (
         f"{formats.count(len(points), 'trial')} by cost and drop on validation: filled is good "
         "enough, ringed was chosen; the line is the drop that is allowed."
     )
     return Markup(draw(figure, prefix, f"Search of {cell.name}", text, titles))
+
+
+def _ticks(ax: Any) -> None:
+    """Plain numbers on the logarithmic axis: matplotlib's own are formulas, which need styles."""
+    low, high = ax.get_xlim()
+    ticks = [base * 10.0**power for power in range(-7, 8) for base in (1, 2, 5)]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    if len(shown) > 8:
+        shown = [tick for tick in shown if f"{tick:e}".startswith("1")]
+    ax.set_xticks(shown, [f"{tick:g}" for tick in shown])
+    ax.minorticks_off()
+    ax.set_xlim(low, high)
 
 
 def _points(told: dict[str, Any], field: str) -> list[tuple[int, float, float, dict[str, Any]]]:

@@ -74,6 +74,9 @@ def test_every_trial_with_both_numbers_is_drawn_and_nothing_needs_styles():
     told = plain([str(one.text) for one in root.iter("title")])
     assert "static_int8: drop 3.00 pt, 2 ms a call, 1 MB" in told
     assert len(told) == 4  # three trials, and the plot's own
+    written = "".join(root.itertext())
+    assert all(one in written for one in ("1", "2", "ms a call", "drop, points"))
+    assert "mathdefault" not in written
     assert not [one for one in root.iter() if "style" in one.attrib]
     ids = [one.attrib["id"] for one in root.iter() if "id" in one.attrib]
     assert ids
