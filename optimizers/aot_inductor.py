@@ -24,6 +24,7 @@ class AotInductor(Technique):
     claims = ("runtime",)
     lossless = True
     standard = ("resnet18", "vit")
+    compiles = True
 
     def refuses(self, model: Model, target: Device) -> str | None:
         return aot_build.missing()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -34,6 +34,35 @@ class Device(Protocol):
     def cast(self, batch: Batch) -> Batch: ...
 
 
+@dataclass(frozen=True)
+class Automatic:
+    """What a technique that chooses pipelines itself gets beside what all others get.
+
+    max_drop: how much of the score may go, a fraction. optimise_for: "latency" (a call with one
+        sample), "throughput" (calls with `batch` samples), "size" (bytes of the artifact) or
+        "energy" (joules of a call with one sample). allow: the widest change, one of
+        Technique.changes. fidelity: the least agreement with FP32 (without labels the lowest
+        cosine) while the architecture stays, or None.
+    baseline_target: the FP32 target of the same device.
+    name: stages -> the pipeline's name as `--technique` takes it.
+    run: (artifact or module, split, target) -> outputs of the whole split, on the CPU.
+    alike: (FP32's outputs, others, labels) -> what makes them no answers at all, if anything, and
+        the agreement or lowest cosine.
+    audit: (artifact, its folder, claims) -> those claims that are not found in it.
+    """
+
+    max_drop: float
+    optimise_for: str
+    allow: str
+    batch: int
+    fidelity: float | None
+    baseline_target: Device
+    name: Callable[[Sequence[tuple[str, dict[str, Any]]]], str]
+    run: Callable[[Callable[..., Any], Split, Device], Any]
+    alike: Callable[[Any, Any, Any], tuple[str | None, float | None]]
+    audit: Callable[[Optimized, Path, Sequence[str]], list[str]]
+
+
 @dataclass
 class Context:
     """What `apply` may use. The evaluation split is not in it on purpose."""
@@ -51,6 +80,10 @@ class Context:
     kept: Path | None = None
     """A folder (perhaps not there yet) that outlives a stopped `apply` of the same artifact, so
     that the next one goes on; None where nothing is kept."""
+    automatic: Automatic | None = None
+    """The user's goal and the judges, for a technique that is `automatic`."""
+    made: list[dict[str, Any]] = field(default_factory=list)
+    """Records of stages that a technique has applied itself: they follow its own."""
 
     def calibration(self, size: int = 32) -> Iterator[Batch]:
         """Batches of the calibration split, FP32 on the CPU. Raises Refused when there is none."""
@@ -114,6 +147,12 @@ class Technique:
     suite: "gates", or "training" for what changes how models train (optimizers/amp.py): it has
         no apply() but precision(), and only suites/test_training.py asks it.
     budgeted: whether it keeps to the user's `--latency-budget` and `--size-budget`.
+    automatic: whether it chooses pipelines itself, by the user's goal (`--max-drop` …); it is
+        then no stage of any.
+    scale: (parameter, values from mild to strong) that a search may try beyond the variants.
+    rescues: techniques with the same kernels and less work: a search tries this one only where
+        none of them keeps the accuracy.
+    compiles: whether it builds machine code, which takes long: a search tries it late.
     """
 
     name: ClassVar[str] = ""
@@ -125,6 +164,10 @@ class Technique:
     standard: ClassVar[tuple[str, ...] | None] = None
     suite: ClassVar[str] = "gates"
     budgeted: ClassVar[bool] = False
+    automatic: ClassVar[bool] = False
+    scale: ClassVar[tuple[str, tuple[float, ...]] | None] = None
+    rescues: ClassVar[tuple[str, ...]] = ()
+    compiles: ClassVar[bool] = False
 
     def refuses(self, model: Model, target: Device) -> str | None:
         """A sentence saying why not, shown as it is, or None. Runs in a worker."""

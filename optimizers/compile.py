@@ -41,6 +41,7 @@ class Compile(Technique):
     claims = ("compiled",)
     lossless = True
     standard = ("vit",)
+    compiles = True
 
     def refuses(self, model: Model, target: Device) -> str | None:
         return missing(target)
@@ -61,6 +62,7 @@ class CompileMaxAutotune(Technique):
     claims = ("compiled",)
     lossless = True
     standard = ("digits_mlp",)
+    compiles = True
 
     def refuses(self, model: Model, target: Device) -> str | None:
         return missing(target)
@@ -81,6 +83,7 @@ class CudaGraphs(Technique):
     claims = ("compiled", "cuda_graphs")
     lossless = True
     standard = ("digits_mlp",)
+    compiles = True
 
     def refuses(self, model: Model, target: Device) -> str | None:
         if target.device != "cuda":

@@ -36,6 +36,7 @@ class LowRank(Technique):
     changes = "structure"
     claims = ("low_rank", "fewer_parameters")
     variants = ({"ratio": 0.5, "tune": True}, {"ratio": 0.7, "tune": False})
+    scale = ("ratio", (0.7, 0.5, 0.3))
     standard = ("vit", "digits_mlp")
 
     def apply(self, module: nn.Module, context: Context) -> EagerModule:

@@ -46,8 +46,8 @@ def apply(
         inside its workdir. before: records of the stages that `module` has been through already.
 
     Returns the result, in eval mode and placed on the target where it is eager, and a record
-    {technique, params, seconds, notes} of each stage, those before included. No
-    stage gives the baseline itself.
+    {technique, params, seconds, notes} of each stage, those before included, and of those that an
+    automatic technique chose after its own. No stage gives the baseline itself.
     Raises Refused where a stage refuses (all are asked before the first is applied), and where
     the result has no kernels in the target's number format.
     """
@@ -67,7 +67,7 @@ def apply(
         began = time.perf_counter()
         folder = context.workdir / f"{index}-{name}"
         folder.mkdir(parents=True, exist_ok=True)
-        stage = dataclasses.replace(context, params=params, workdir=folder, notes={})
+        stage = dataclasses.replace(context, params=params, workdir=folder, notes={}, made=[])
         optimized = _technique(name).apply(optimized.module, stage)
         if not isinstance(optimized, Optimized):
             raise TypeError(f"{name} returned a {type(optimized).__name__}, not an Optimized")
@@ -77,10 +77,14 @@ def apply(
         records.append(
             {"technique": name, "params": params, "seconds": seconds, "notes": stage.notes}
         )
+        records += stage.made
     if isinstance(optimized, EagerModule):
         optimized.model = context.model.full_name
+        # What an automatic technique tried is no part of what it found.
         optimized.stages = [
-            {key: record[key] for key in ("technique", "params", "notes")} for record in records
+            {key: record[key] for key in ("technique", "params", "notes")}
+            for record in records
+            if not _technique(record["technique"]).automatic
         ]
         optimized.place(context.target)
         if context.target.dtype != "float32":

@@ -35,6 +35,7 @@ class PruneUnstructured(Technique):
         {"amount": 0.5, "scope": "global"},
         {"amount": 0.9, "scope": "global"},
     )
+    scale = ("amount", (0.5, 0.7, 0.9))
     standard = ("digits_mlp", "resnet18")
 
     def apply(self, module: nn.Module, context: Context) -> EagerModule:

@@ -42,6 +42,8 @@ class QatInt8(Technique):
     changes = "numerics"
     claims = ("integer_kernels", "runtime", "trained_quantised")
     standard = ("mobilenet_v3_small",)
+    compiles = True
+    rescues = ("static_int8",)
 
     def refuses(self, model: Model, target: Device) -> str | None:
         try:

@@ -26,6 +26,7 @@ class StaticInt8(Technique):
     claims = ("integer_kernels", "runtime", "bn_unchanged")
     variants = ({"observer": "minmax"}, {"observer": "histogram"})
     standard = ("resnet18", "mobilenet_v3_small")
+    compiles = True
 
     def refuses(self, model: Model, target: Device) -> str | None:
         return pt2e.refuses(target)

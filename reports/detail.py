@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from reports import formats, names, search_chart
+from reports import auto_chart, formats, names, search_chart
 from reports.cells import Cell
 from reports.detail_speed import speed_lines
 from reports.plain import listing as _listing
@@ -38,7 +38,7 @@ def details(cell: Cell) -> list[Detail]:
         ("Stages", _stages(evidence)),
         ("Stage by stage", _ablation(cell)),
         ("Layers in int8", _sensitivity(evidence)),
-        ("Search", search_chart.lines(cell)),
+        ("Search", search_chart.lines(cell) or auto_chart.lines(cell)),
         ("Kernels", _kernels(evidence)),
         ("Reload", _reload(cell.gate("reload"))),
         ("Accuracy", _accuracy(cell.gate("accuracy"))),

@@ -150,8 +150,8 @@ def plot(cell: Cell, prefix: str) -> Markup:
     most = _number(_mapping(notes.get("budget")).get("latency_ms"))
     if most is not None and most <= 2 * max(one[2] for one in told):
         left.axvline(most, color=svg.INK, lw=1, ls="--", alpha=0.6)
-    _dress(left, "ms a call", "right, %")
-    _dress(right, "trial", "right, %")
+    dress(left, "ms a call", "right, %")
+    dress(right, "trial", "right, %")
     handles, labels = right.get_legend_handles_labels()
     legend = figure.legend(
         handles, labels, loc="upper center", ncols=max(1, len(labels)), frameon=False, fontsize=9,
@@ -175,7 +175,8 @@ def _front(told: list[Trial]) -> list[Trial]:
     return front
 
 
-def _dress(ax: Any, x: str, y: str) -> None:
+def dress(ax: Any, x: str, y: str) -> None:
+    """Axes without a box, in the page's ink; x, y: what they are called."""
     ax.set_xlabel(x, fontsize=10, color=svg.INK)
     ax.set_ylabel(y, fontsize=10, color=svg.INK)
     ax.tick_params(colors=svg.INK, labelsize=9, length=3)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports import detail, formats, names, search_chart, svg, training, trust
+from markupsafe import Markup
+
+from reports import (
+    auto_chart,
+    detail,
+    formats,
+    layers_chart,
+    names,
+    search_chart,
+    svg,
+    training,
+    trust,
+)
 from reports.cells import Cell, in_order
 from reports.charts import COLOURS
 from reports.detail_speed import TIMED
@@ -290,9 +302,19 @@ def section(cell: Cell, level: int) -> View:
             _gate(line, 200 if level > 1 else names.LONGEST_TEXT) for line in lines_of([cell])
         ],
         "details": detail.details(cell) if level < 2 else [],
-        "search": search_chart.plot(cell, f"search-{cell.anchor}") if level == 0 else "",
+        "plots": _plots(cell) if level == 0 else [],
         "samples": _samples(cell, plots=level == 0) if level < 2 else [],
     }
+
+
+def _plots(cell: Cell) -> list[tuple[str, Markup]]:
+    """What a search tried, and how layers bear 8 bits; each with its title, none that is empty."""
+    drawn = [
+        ("Front and history", search_chart.plot(cell, f"search-{cell.anchor}")),
+        ("Trials", auto_chart.plot(cell, f"trials-{cell.anchor}")),
+        ("Layers", layers_chart.plot(cell, f"layers-{cell.anchor}")),
+    ]
+    return [(title, one) for title, one in drawn if one]
 
 
 def _gate(line: Line, most: int) -> View:

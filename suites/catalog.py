@@ -74,6 +74,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "standard": None,
         "suite": "gates",
         "budgeted": False,
+        "automatic": False,
     },
     "target": {
         "device": "cpu",

@@ -280,9 +280,12 @@ class Engine:
                 "start": str(start.path) if start else None,
                 "budget": keys.budgeted(self.catalog, cell, self.settings),
                 "kept": str(kept),
+                "goal": keys.goal(cell, self.settings),
             }
             try:
-                made = self.job("apply", cell.id, "apply", arguments, keep=False)
+                # A search times its trials: alone on its device, like any timing.
+                timed = bool(arguments["goal"])
+                made = self.job("apply", cell.id, "apply", arguments, keep=False, timed=timed)
             finally:
                 shutil.rmtree(workdir, ignore_errors=True)
             # Only now: a search that was stopped, or ran out of time, goes on from here.
@@ -328,6 +331,7 @@ class Engine:
                 **self.arm(cell),
                 "artifact": str(entry.path),
                 "claims": entry.meta["claims"],
+                "stages": entry.meta["stages"],
                 "batches": list(RELOAD_BATCHES),
                 "baseline_outputs": str(baseline.outputs),
                 "samples": str(samples / f"{cell.id}.npz"),

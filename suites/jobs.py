@@ -33,7 +33,7 @@ from gauge.cache import file_digest
 from gauge.opened import Opened
 from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
-from suites import reopened, stopwatch
+from suites import judges, reopened, stopwatch
 from suites import world as shared
 from suites.training_jobs import training_consider as training_consider
 from suites.training_jobs import training_memory as training_memory
@@ -169,6 +169,7 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
         workdir=workdir,
         budget=arguments["budget"],
         kept=Path(arguments["kept"]),
+        automatic=judges.automatic(world, arguments["goal"]) if arguments["goal"] else None,
     )
     torch.manual_seed(world.seed)
     before = arguments["before"]
@@ -183,7 +184,10 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         "weights": arguments["sha256"],
         "stages": reports,
-        "claims": pipeline.claims(stages, world.target),
+        # An automatic technique's own records are followed by those of what it chose.
+        "claims": pipeline.claims(
+            [(one["technique"], one["params"]) for one in reports], world.target
+        ),
         "batch": optimized.batch,
         "tolerance": optimized.tolerance,
         "tolerance_reason": optimized.tolerance_reason,
@@ -279,6 +283,7 @@ def _evidence(world: World, candidate: Any) -> dict[str, Any]:
         batch=world.target.cast(world.example(candidate.batch or shared.CHECKED_BATCH)),
         directory=Path(world.arguments["artifact"]) / shared.ARTIFACT,
         target=world.target,
+        stages=world.arguments["stages"],
     )
     return {"claims": evidence.count(tuple(world.arguments["claims"]), subject)}
 

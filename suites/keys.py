@@ -58,6 +58,11 @@ def budgeted(catalog: Catalog, cell: Cell, settings: Settings) -> dict[str, floa
     return settings.budget if keeps else {}
 
 
+def goal(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """What a cell that chooses its pipeline itself is to find; empty for all others."""
+    return settings.goals.get(cell.id, {})
+
+
 def artifact(
     catalog: Catalog, cell: Cell, settings: Settings, sha256: str, files: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -65,13 +70,17 @@ def artifact(
 
     sha256: the baseline weights'. files: SHA-256 of the user's files that the technique reads.
     """
-    modules = [catalog.techniques[stage.technique].path for stage in cell.stages]
+    wanted = goal(cell, settings)
+    # What chooses among all techniques depends on each of them.
+    names = catalog.techniques if wanted else [stage.technique for stage in cell.stages]
+    modules = [catalog.techniques[name].path for name in names]
     target = catalog.targets[cell.target]
     # Left out where there is none, so that a budget makes no other artifact stale.
     budget = budgeted(catalog, cell, settings)
     return {
         **weights(catalog, cell.model, settings),
         **({"budget": budget} if budget else {}),
+        **({"goal": wanted} if wanted else {}),
         "weights": sha256,
         "files": list(files),
         "technique": cell.technique,

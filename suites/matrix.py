@@ -29,6 +29,8 @@ class Cell:
     family: str
     lossless: bool
     trains: bool = False
+    automatic: bool = False
+    """Whether its technique chooses a pipeline, which decides what else it is (suites.choices)."""
 
     @property
     def id(self) -> str:
@@ -72,25 +74,35 @@ def cells(
         for model in chosen_models:
             for technique in chosen_techniques:
                 if everything or _standard(catalog, model, technique, holds):
-                    found.append(_cell(catalog, model, technique, target))
+                    found.append(cell(catalog, model, technique, target))
     return found
 
 
-def prefixes(catalog: Catalog, cell: Cell, target: str) -> list[Cell]:
+def prefixes(catalog: Catalog, whole: Cell, target: str) -> list[Cell]:
     """The cells that a pipeline's stages pass through, shortest first, itself left out.
 
     target: the FP32 target of the same device, where stages before the last work.
     """
     names = [
-        naming.format_pipeline(cell.stages[:end], catalog.variants())
-        for end in range(1, len(cell.stages))
+        naming.format_pipeline(whole.stages[:end], catalog.variants())
+        for end in range(1, len(whole.stages))
     ]
-    return [_cell(catalog, cell.model, name, target) for name in names]
+    return [cell(catalog, whole.model, name, target) for name in names]
 
 
-def _cell(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
+def cell(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
+    """The cell of a pipeline, declared or not.
+
+    Raises pytest.UsageError where one of several stages chooses pipelines itself.
+    """
     stages = tuple(naming.parse(technique, catalog.variants()))
     definitions = [catalog.techniques[stage.technique] for stage in stages]
+    alone = [one.name for one in definitions if one.attributes["automatic"]]
+    if alone and len(stages) > 1:
+        raise pytest.UsageError(
+            f"--technique {technique}: {alone[0]} chooses a whole pipeline itself and is no stage "
+            f"of one; write --technique {alone[0]}"
+        )
     families = [one.attributes["family"] for one in definitions]
     return Cell(
         model=model,
@@ -102,6 +114,7 @@ def _cell(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
         lossless=all(one.attributes["lossless"] for one in definitions)
         and catalog.targets[target].attributes["dtype"] == "float32",
         trains=any(one.attributes["suite"] == "training" for one in definitions),
+        automatic=bool(alone),
     )
 
 
@@ -116,12 +129,13 @@ def _standard(catalog: Catalog, model: str, technique: str, holds: Iterable[str]
         return any(
             names_match(left, model) and names_match(right, technique) for left, right in pairs
         )
-    if catalog.models[model].plugin:
+    definition = catalog.techniques[technique.partition(":")[0]]
+    if catalog.models[model].plugin and not definition.attributes["automatic"]:
         return True
     if technique in PIPELINES:
         globs: Iterable[str] | None = PIPELINES[technique]
     else:
-        globs = catalog.techniques[technique.partition(":")[0]].attributes["standard"]
+        globs = definition.attributes["standard"]
     return globs is None or any(names_match(glob, model) for glob in globs)
 
 

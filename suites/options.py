@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 HEADING = "optgauge (model optimisation gates)"
 GATED_BATCH, REPORTED_BATCH = 1, 32
 BUDGETS = {"latency_ms": "--latency-budget", "size_mb": "--size-budget"}
+GOALS = {"max_drop": "--max-drop", "optimise_for": "--optimise-for", "allow": "--allow"}
+AIMS = ("latency", "size", "energy", "throughput")
+WIDTHS = ("numerics", "structure", "architecture")
 
 
 def add(parser: pytest.Parser) -> None:
@@ -87,6 +90,27 @@ def add(parser: pytest.Parser) -> None:
         help="millions of bytes that the weights of a search's model may have",
     )
     option(
+        "--max-drop",
+        action="append",
+        metavar="SHARE",
+        help="how much of the score auto may lose, such as 0.01 for one point; default: what the "
+        "policy allows",
+    )
+    option(
+        "--optimise-for",
+        action="append",
+        choices=AIMS,
+        help="what auto makes as good as it can: latency (default; a call with one sample), "
+        "throughput (the largest --batch), size or energy",
+    )
+    option(
+        "--allow",
+        action="append",
+        choices=WIDTHS,
+        help="how far auto may go: numerics (default; class A), structure (B too) or "
+        "architecture (C too)",
+    )
+    option(
         "--resume",
         action="store_true",
         help="keep what a stopped run in --report has measured and measure only the rest",
@@ -150,6 +174,10 @@ class Settings:
     cell_memory: int
     budget: dict[str, float] = field(default_factory=dict)
     """`latency_ms` and `size_mb`, those that are stated."""
+    goal: dict[str, Any] = field(default_factory=dict)
+    """`max_drop`, `optimise_for` and `allow`, those that are stated."""
+    goals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each cell that chooses its pipeline itself is to find, by its id (suites.goals)."""
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -183,6 +211,7 @@ def read(options: Namespace, root: Path) -> Settings:
         cell_timeout=_positive("--cell-timeout", options.cell_timeout),
         cell_memory=_memory(options.cell_memory),
         budget=_budget(options),
+        goal=_goal(options),
     )
 
 
@@ -224,6 +253,33 @@ def _budget(options: Namespace) -> dict[str, float]:
         if stated:
             found[key] = stated.pop()
     return found
+
+
+def _goal(options: Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, name in GOALS.items():
+        texts = dict.fromkeys(getattr(options, key) or ())
+        values = {_share(name, one) if key == "max_drop" else one for one in texts}
+        if len(values) > 1:
+            raise pytest.UsageError(
+                f"{name}: found {' and '.join(texts)}, which contradict; state one"
+            )
+        if values:
+            found[key] = values.pop()
+    return found
+
+
+def _share(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise pytest.UsageError(
+            f"{name}: found {text!r}, expected a share of the score above 0 and below 1, such as "
+            "0.01 for one point"
+        )
+    return value
 
 
 def _folder(name: str, text: str | None) -> Path | None:

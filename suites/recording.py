@@ -18,7 +18,7 @@ from gauge.machine import fingerprint, versions
 from gauge.sequential import control
 from gauge.verdict import Verdict
 from reports.render import render as render_pages
-from suites import keys, options
+from suites import choices, keys, options
 from suites.catalog import ROOT
 from suites.matrix import Cell
 from suites.privacy import scrub
@@ -47,6 +47,7 @@ def measured(record: Mapping[str, Any]) -> bool:
 def verdict_record(run: Run, cell: Cell, verdict: Verdict, seconds: float) -> dict[str, Any]:
     """One line of records.jsonl; the run's id is added when it is written."""
     record = verdict.record()
+    is_one = choices.like(run, cell)
     return scrub(
         {
             "kind": "verdict",
@@ -54,8 +55,8 @@ def verdict_record(run: Run, cell: Cell, verdict: Verdict, seconds: float) -> di
             "run": getattr(run, "run_id", ""),
             "cell": {"model": cell.model, "technique": cell.technique, "target": cell.target},
             "id": cell.id,
-            "class": cell.cls,
-            "family": cell.family,
+            "class": is_one.cls,
+            "family": is_one.family,
             "gate": record.pop("gate"),
             "batch": record.pop("batch"),
             **record,
@@ -81,6 +82,9 @@ def cell_command(run: Run, cell: Cell) -> str:
         words += ["--seed", str(settings.seed)]
     for key, most in keys.budgeted(run.catalog, cell, settings).items():
         words += [options.BUDGETS[key], f"{most:g}"]
+    if cell.automatic:
+        for key, value in settings.goal.items():
+            words += [options.GOALS[key], str(value)]
     if settings.cache_mode != "warm":
         words += ["--cache-mode", settings.cache_mode]
     return shlex.join(words)

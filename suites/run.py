@@ -18,7 +18,9 @@ from reports import records as record_files
 from suites import (
     ablation,
     asking,
+    choices,
     exporting,
+    goals,
     keys,
     matrix,
     options,
@@ -90,6 +92,7 @@ class Run:
             policy.check([cell.facts for cell in cells], settings.batches)
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
+        settings, cells = goals.settle(settings, policy, catalog, cells)
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         progress = Progress(quiet=reporter is None or config.option.verbose < 0)
         words = config.invocation_params.args
@@ -231,7 +234,10 @@ class Run:
 
     def limit(self, cell: Cell, gate: str, batch: int | None) -> Limit | NoExpectation:
         """What the policy holds this gate to here."""
-        limit = self.policy.limit(cell.facts, gate, batch, self.capabilities[cell.target])
+        if gate == "accuracy" and cell.automatic:
+            return self._goal(cell)
+        facts = choices.facts(self, cell)
+        limit = self.policy.limit(facts, gate, batch, self.capabilities[cell.target])
         # A line that names a batch size gates it, whether or not --batch asks for it.
         named = isinstance(limit, Limit) and "batch" in limit.keys
         if batch is not None and batch not in self.settings.gated and not named:
@@ -239,6 +245,21 @@ class Run:
                 f"batch {batch} is reported, not gated (--batch {batch} gates it)", "default"
             )
         return limit
+
+    def _goal(self, cell: Cell) -> Limit | NoExpectation:
+        """The accuracy limit of an automatic cell: the user's, or the policy's where none is."""
+        stated = self.settings.goal.get("max_drop")
+        if stated is None:
+            return self.policy.limit(cell.facts, "accuracy", None, self.capabilities[cell.target])
+        return Limit("accuracy", max=stated, reason="as stated", source="--max-drop")
+
+    def settle(self) -> None:
+        """Hold lanes of automatic cells to the limits of what was found, before they are timed."""
+        for lane in self.rounds.lanes.values():
+            if lane.cell.automatic and not lane.control and not lane.processes:
+                for batch, track in lane.tracks.items():
+                    limit = self.limit(lane.cell, "speed", batch)
+                    track.limit = limit.bound if isinstance(limit, Limit) else None
 
     def ask(self, cell: Cell, gate: str, batch: int | None) -> Verdict:
         """The verdict of one gate: measured now, or with what was measured before."""

@@ -71,6 +71,8 @@ def summary(run: Run, reporter: Any) -> None:
     width = max(78, min(reporter._tw.fullwidth, WIDE)) - 2 if reporter.isatty else WIDE
     for line in (*_picks(read, width), *_trainings(read, width)):
         reporter.write_line(line)
+    for line in _found(run):
+        reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
     for line in _triage(found):
@@ -137,6 +139,17 @@ def _table(
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     return [f"  {line.rstrip()}" for line in console.file.getvalue().splitlines()]
+
+
+def _found(run: Run) -> list[str]:
+    """What each automatic cell has found, and how to have it again without a search."""
+    lines = []
+    for record in run.records.values():
+        found = record["evidence"].get("found") if record["gate"] == "evidence" else None
+        if found:
+            lines.append(f"{record['id']} found {found['pipeline']} (class {record['class']})")
+            lines.append(f"  without a search: {found['command']}")
+    return [*lines, ""] if lines else []
 
 
 def _failures(found: Summary) -> list[str]:

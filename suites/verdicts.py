@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.verdict import Status, Verdict
-from suites import ablation, times, training_verdicts
+from suites import ablation, choices, recording, times, training_verdicts
 from suites.engine import Stopped
 from suites.matrix import Cell
 
@@ -28,7 +28,7 @@ def judge(run: Run, cell: Cell, gate: str, batch: int | None) -> Verdict:
     except Stopped as stopped:
         make = judges.refused if stopped.status is Status.REFUSED else judges.errored
         verdict = make(gate, str(stopped), batch=batch)
-    waiver = run.policy.waiver(cell.facts, gate, batch, run.capabilities[cell.target])
+    waiver = run.policy.waiver(choices.facts(run, cell), gate, batch, run.capabilities[cell.target])
     if waiver is not None:
         verdict = judges.apply_waiver(verdict, waiver, datetime.date.today())
     return verdict
@@ -45,7 +45,9 @@ def _examined(run: Run, cell: Cell, part: str) -> dict[str, Any]:
 def _evidence(run: Run, cell: Cell, batch: None) -> Verdict:
     built = run.engine.artifact(cell)
     verdict = judges.judge_evidence(_claims(run, cell))
-    extra = {"lossless": cell.lossless, "stages": built.meta["stages"]}
+    one = choices.like(run, cell)
+    extra = {"lossless": one.lossless, "stages": built.meta["stages"]}
+    extra |= choices.told(run, cell, recording.cell_command(run, one))
     started = run.engine.examined(cell)["start"]
     if "error" not in started:
         extra |= started
@@ -54,18 +56,18 @@ def _evidence(run: Run, cell: Cell, batch: None) -> Verdict:
 
 def _claims(run: Run, cell: Cell) -> dict[str, Any]:
     """Each claim's finding; where a last stage hides what an earlier one did, from before it."""
-    found = dict(_examined(run, cell, "evidence")["claims"])
-    hidden = [name for name, one in found.items() if one["numbers"].get("opaque")]
+    told = dict(_examined(run, cell, "evidence")["claims"])
+    hidden = [name for name, one in told.items() if one["numbers"].get("opaque")]
     if not hidden:
-        return found
-    for earlier in reversed(ablation.prefixes(run, cell)):
+        return told
+    for earlier in reversed(ablation.prefixes(run, choices.like(run, cell))):
         before = _examined(run, earlier, "evidence")["claims"]
         for name in [one for one in hidden if one in before]:
             if not before[name]["numbers"].get("opaque"):
                 text = f"{before[name]['text']} (in {earlier.technique}, which it was made from)"
-                found[name] = {**before[name], "text": text}
+                told[name] = {**before[name], "text": text}
                 hidden.remove(name)
-    return found
+    return told
 
 
 def _reload(run: Run, cell: Cell, batch: None) -> Verdict:
@@ -104,7 +106,7 @@ def _by_stage(
 
 
 def _fidelity(run: Run, cell: Cell, batch: None) -> Verdict:
-    measured = {**_examined(run, cell, "fidelity"), "numerics": cell.facts.cls == "A"}
+    measured = {**_examined(run, cell, "fidelity"), "numerics": choices.like(run, cell).cls == "A"}
     verdict = judges.judge_fidelity(measured, run.limit(cell, "fidelity", None))
     return _with_layer(run, cell, verdict)
 
@@ -170,6 +172,7 @@ def _memory_of(run: Run, cell: Cell, batch: int, processes: int) -> Verdict:
 
 def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
     run.engine.examined(cell)
+    run.settle()
     measured = times.measured(run, run.rounds, cell, batch)
     limit = run.limit(cell, "speed", batch)
     verdict = judges.judge_speed(measured, limit, run.rounds.looks, batch=batch)

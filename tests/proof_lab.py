@@ -93,6 +93,7 @@ class Lab:
             start=None,
             budget={},
             kept=str(workdir / "kept"),
+            goal={},
             sha256=self._hashes[model],
         )
         return folder, found["products"]

@@ -106,7 +106,7 @@ def test_a_hostile_record_stays_text():
 )
 def test_a_record_of_another_shape_is_left_out(odd):
     assert "Search" not in dict(details(cell(odd)))
-    assert section(cell(odd), 0)["search"] == ""
+    assert section(cell(odd), 0)["plots"] == []
 
 
 def test_what_cannot_be_drawn_leaves_the_rest():
@@ -121,5 +121,5 @@ def test_what_cannot_be_drawn_leaves_the_rest():
 
 
 def test_a_long_page_has_the_lines_without_the_plot():
-    assert section(cell(notes()), 0)["search"]
-    assert section(cell(notes()), 1)["search"] == ""
+    assert section(cell(notes()), 0)["plots"]
+    assert section(cell(notes()), 1)["plots"] == []

@@ -14,7 +14,7 @@ SUITES = str(ROOT / "suites")
 OPTIONS = (
     "--target --model --technique --batch --matrix --effort --gate --policy --plugin --imagenet "
     "--report --export --resume --plan --cache --cache-drop --threads --seed --cell-timeout "
-    "--cell-memory --latency-budget --size-budget"
+    "--cell-memory --latency-budget --size-budget --max-drop --optimise-for --allow"
 ).split()
 
 
@@ -140,6 +140,12 @@ def test_a_limit_of_everything_is_no_crash_of_the_plan(run, pytester):
         (["--imagenet=nowhere"], "--imagenet: found 'nowhere'"),
         (["--matrix=huge"], "invalid choice: 'huge'"),
         (["--size-budget=1", "--technique=none"], "--size-budget: no selected cell keeps to a bu"),
+        (["--allow=structure"], "--allow: no selected cell chooses its pipeline itself; add --tec"),
+        (["--technique=auto", "--max-drop=0.5"], "would fail it; write --max-drop 0.0"),
+        (["--technique=auto+openvino"], "no stage of one; write --technique auto"),
+        (["--technique=openvino+auto:3"], "no stage of one; write --technique auto"),
+        (["--technique=auto", "--optimise-for=throughput", "--batch=1"], "write --batch 32, or"),
+        (["--technique=auto", "--optimise-for=speed"], "invalid choice: 'speed'"),
     ],
 )
 def test_a_usage_error_exits_4_and_says_what_to_write(run, words, said):

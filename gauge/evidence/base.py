@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,8 @@ class Subject:
 
     candidate: called like the model; has attributes `module` (eager) or `session` and `path`
     (onnxruntime). baseline: the FP32 module on the same device. batch: arguments of one call, cast
-    for the target. directory: the artifact's files.
+    for the target. directory: the artifact's files. stages: records {technique, params,
+    notes} of what made it.
     """
 
     candidate: Any
@@ -38,6 +39,7 @@ class Subject:
     directory: Path
     target: Target
     baseline_batch: Batch | None = None
+    stages: Sequence[Mapping[str, Any]] = ()
 
     @property
     def module(self) -> nn.Module | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gauge.evidence import auto
 from gauge.evidence.base import Finding, Subject, claim
 
 NO_RECORD = Finding(False, "the artifact holds no record of a search", {"opaque": True})
@@ -22,6 +23,9 @@ def searched(subject: Subject) -> Finding:
     returned. Told beside it, not judged (one seed decides little): the best of what a search has to
     beat, which is chance with as many trials, and the hand-designed model scaled down.
     """
+    pipelines = auto.record(subject)
+    if pipelines is not None:
+        return auto.searched(pipelines)
     record = _record(subject)
     if subject.module is None or record is None:
         return NO_RECORD

@@ -1,0 +1,119 @@
+"""What an automatic search is to find: which trials are good enough, and which of two is better."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Stages = tuple[tuple[str, dict[str, Any]], ...]
+"""Technique and parameters of each stage."""
+
+Record = dict[str, Any]
+"""A trial as plain data.
+
+stages, pipeline (its name), class, status, reason, seconds; then, as far as it got: score, drop,
+drop_error (one standard error), alike, bytes; latency_ms, batch_ms, joules, each with `…_error`
+(half width of the 95 % interval, as a share).
+"""
+
+PASSES, DROPS, OVER, SKIPPED = "passes", "drops", "over budget", "skipped"
+REFUSED, BROKEN, UNLIKE, UNFOUND = "refused", "broken", "unlike", "claims not found"
+"""How a trial ended; `broken` is an exception, `unlike` another answer where FP32's is wanted."""
+
+KEEPING = (PASSES, OVER)
+"""How those ended that keep the accuracy and their claims."""
+
+COSTS = {
+    "latency": "latency_ms",
+    "throughput": "batch_ms",
+    "energy": "joules",
+    "size": "bytes",
+}
+"""The field that a goal makes as small as it can be."""
+
+
+def key(stages: Sequence[Any]) -> str:
+    """Names a pipeline in the store, whatever its parameters' types."""
+    return json.dumps([[name, params] for name, params in stages], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """max_drop: a fraction of the score. field: see COSTS. latency_ms, size_mb: budgets or None."""
+
+    max_drop: float
+    optimise_for: str
+    latency_ms: float | None = None
+    size_mb: float | None = None
+
+    @property
+    def field(self) -> str:
+        return COSTS[self.optimise_for]
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """What must be measured on the target, beside the bytes that are counted."""
+        budgets = ("latency_ms",) if self.latency_ms is not None else ()
+        wanted = (self.field,) if self.field != "bytes" else ()
+        return tuple(dict.fromkeys((*wanted, *budgets)))
+
+    def misses(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """What a trial does not keep: points over the drop as a fraction, budgets as a share.
+
+        A drop counts with one standard error, where there are samples enough for that
+        (`drop_error` is None otherwise); a latency with the error of its measurement.
+        """
+        sides: dict[str, float] = {}
+        if record.get("drop") is not None:
+            sides["drop"] = record["drop"] + (record["drop_error"] or 0.0) - self.max_drop
+        if self.size_mb is not None and record.get("bytes") is not None:
+            sides["size"] = record["bytes"] / 1e6 / self.size_mb - 1
+        if self.latency_ms is not None and record.get("latency_ms") is not None:
+            slowest = record["latency_ms"] * (1 + record["latency_ms_error"])
+            sides["latency"] = slowest / self.latency_ms - 1
+        # Written so that a NaN counts as a miss.
+        return {name: over for name, over in sides.items() if not over <= 0}
+
+    def distance(self, record: Mapping[str, Any]) -> float:
+        """How far a trial is from good enough, by its worst side; the drop as a share of its most.
+
+        Infinite for a trial of which the drop is not known.
+        """
+        if record.get("drop") is None or record["status"] not in (PASSES, DROPS, OVER):
+            return math.inf
+        misses = self.misses(record)
+        if "drop" in misses:
+            misses["drop"] /= self.max_drop
+        return max(misses.values(), default=0.0)
+
+    def cost(self, record: Mapping[str, Any]) -> tuple[float, float]:
+        """The least and the most that a trial may cost by its interval; infinite where unknown."""
+        value = record.get(self.field)
+        if value is None:
+            return math.inf, math.inf
+        error = 1 + record.get(f"{self.field}_error", 0.0)
+        return value / error, value * error
+
+
+def passing(records: Sequence[Record]) -> list[int]:
+    """Numbers of the trials that keep everything."""
+    return [number for number, one in enumerate(records) if one["status"] == PASSES]
+
+
+def contenders(records: Sequence[Record], goal: Goal, most: int) -> list[int]:
+    """Passing trials that may be the best by their intervals, the best first; at most `most`."""
+    found = passing(records)
+    if not found:
+        return []
+    reach = min(goal.cost(records[number])[1] for number in found)
+    near = [number for number in found if goal.cost(records[number])[0] <= reach]
+    return sorted(near, key=lambda n: (sum(goal.cost(records[n])), n))[:most]
+
+
+def closest(records: Sequence[Record], goal: Goal) -> int | None:
+    """The trial that misses by least; None where no trial came as far as a score."""
+    known = [n for n, one in enumerate(records) if goal.distance(one) < math.inf]
+    return min(known, key=lambda n: (goal.distance(records[n]), n)) if known else None

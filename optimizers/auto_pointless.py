@@ -1,0 +1,104 @@
+"""Trials that cannot change what a search finds, by what it has measured: skipped, with the reason.
+
+Building and judging a trial costs seconds to minutes; measuring time is spent where it can still
+change the answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import optimizers.base
+from optimizers.auto_goal import KEEPING, PASSES, SKIPPED, Goal, Record, Stages, key
+
+FAR = 1.5
+"""A last stage that costs so many times what the best one does is not tried after other stages:
+less work in front of it makes both cheaper."""
+
+NEAR = 1.25
+"""Another variant of a technique costs about what the first one does."""
+
+Of = Callable[[Stages], Record | None]
+
+
+def pointless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str | None:
+    """Why this trial need not be made, or None."""
+    *before, (name, params) = stages
+    technique = optimizers.base.get(name)
+    if technique.changes != "numerics":
+        return None
+    for other in technique.rescues:
+        for one in _variants(tuple(before), other, of):
+            if one["status"] == PASSES:
+                return f"{one['pipeline']} keeps the accuracy with the same kernels"
+    if before:
+        reason = _known(of(((name, params),)), records, goal) or _stronger(stages, records)
+        if reason:
+            return reason
+    first = dict((technique.variants or ({},))[0])
+    return None if params == first else _sibling(of((*before, (name, first))), records, goal)
+
+
+def _variants(before: Stages, name: str, of: Of) -> list[Record]:
+    """Trials of a technique's variants after the same stages."""
+    variants = optimizers.base.get(name).variants or ({},)
+    found = [of((*before, (name, dict(params)))) for params in variants]
+    return [one for one in found if one is not None]
+
+
+def _best(records: list[Record], goal: Goal, most: float = math.inf) -> tuple[float, str]:
+    """The least that a trial costs at most, and its name. most: stages that it may have."""
+    costs = [
+        (goal.cost(one)[1], one["pipeline"])
+        for one in records
+        if one["status"] == PASSES and len(one["stages"]) <= most
+    ]
+    return min(costs, default=(math.inf, ""))
+
+
+def _known(alone: Record | None, records: list[Record], goal: Goal) -> str | None:
+    """A last stage that does not work by itself, trains, or costs far more than another."""
+    if alone is None:
+        return None
+    if alone["status"] not in KEEPING:
+        return f"{alone['pipeline']} by itself, {alone['status']}: {alone['reason']}"
+    if alone.get("trains"):
+        return f"{alone['pipeline']} asks for training, and what comes before it has had that"
+    best, name = _best(records, goal, most=1)
+    least = goal.cost(alone)[0]
+    if math.isfinite(least) and least > FAR * best:
+        return f"{alone['pipeline']} by itself costs {least / best:.1f} times what {name} does"
+    return None
+
+
+def _stronger(stages: Stages, records: list[Record]) -> str | None:
+    """The same last stage after a stronger change of the same kind, which comes first."""
+    kind = _kind(stages)
+    for one in records:
+        if len(one["stages"]) == len(stages) and _kind(one["stages"]) == kind:
+            if one["status"] in KEEPING:
+                return f"{one['pipeline']} keeps the accuracy with less work"
+            if one["status"] == SKIPPED:
+                return f"{one['pipeline']} was skipped too: {one['reason']}"
+    return None
+
+
+def _kind(stages: Any) -> str:
+    """All but the parameters of the stage before the last."""
+    return key([*stages[:-2], (stages[-2][0], {}), stages[-1]])
+
+
+def _sibling(first: Record | None, records: list[Record], goal: Goal) -> str | None:
+    """Another variant than the first, which keeps the accuracy and is not among the best."""
+    if first is None or first["status"] != PASSES:
+        return None
+    best, name = _best(records, goal)
+    least = goal.cost(first)[0]
+    if math.isfinite(least) and least > NEAR * best:
+        return (
+            f"{first['pipeline']} keeps the accuracy and costs {least / best:.1f} times what "
+            f"{name} does"
+        )
+    return None

@@ -1,0 +1,203 @@
+"""The search itself: tries pipelines, cheap checks first, and compares those that are good enough.
+
+Order of a trial: build, save and open again, a few answers, the score, the claims, the cost.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import math
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from optimizers import artifact, pipeline
+from optimizers.auto_bench import benches
+from optimizers.auto_goal import (
+    BROKEN,
+    DROPS,
+    KEEPING,
+    OVER,
+    PASSES,
+    REFUSED,
+    SKIPPED,
+    UNFOUND,
+    UNLIKE,
+    Goal,
+    Record,
+    Stages,
+    closest,
+    contenders,
+    key,
+    passing,
+)
+from optimizers.auto_plan import Outcomes, cls, plan
+from optimizers.auto_pointless import pointless
+from optimizers.auto_store import Store
+from optimizers.auto_validation import Validation, Watched
+from optimizers.base import Automatic, Context, Optimized, Refused
+from optimizers.eager import EagerModule
+from zoo import Unavailable
+
+MOST_COMPARED = 6
+"""Artifacts that are open at once in the last comparison."""
+
+
+class Ended(Exception):
+    """A trial has its answer; status and reason."""
+
+    def __init__(self, status: str, reason: str | None = None) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class Search:
+    """Trials of pipelines on one module, which is FP32 and on the CPU."""
+
+    def __init__(self, module: nn.Module, context: Context, goal: Goal) -> None:
+        assert context.automatic is not None
+        self.module, self.context, self.goal = module, context, goal
+        self.asked: Automatic = context.automatic
+        self.store = Store(context.kept or context.workdir)
+        placed = self.asked.baseline_target.place(copy.deepcopy(module).eval())
+        self.validation = Validation(context, self.asked, placed)
+        self.benches = benches(goal, context, self.asked, placed, self.store.costs)
+        self.store.keep_costs({name: one.reference for name, one in self.benches.items()})
+
+    @property
+    def records(self) -> list[Record]:
+        return self.store.records
+
+    def run(self, most: int | None) -> list[Record]:
+        """Try the plan, or its first `most`; the records of all, skipped ones included."""
+        for stages in itertools.islice(plan(self.asked.allow, self._outcomes()), most):
+            if self.store.of(stages) is None:
+                self._try(stages)
+        return self.records
+
+    def _outcomes(self) -> Outcomes:
+        def works(stages: Stages) -> bool:
+            record = self.store.of(stages)
+            return record is not None and record["status"] in KEEPING
+
+        def lighter(stages: Stages) -> bool:
+            record = self.store.of(stages)
+            return record is not None and bool(record.get("lighter"))
+
+        return Outcomes(works, lighter)
+
+    def choose(self) -> tuple[int | None, dict[int, dict[str, float]]]:
+        """The number of the best passing trial, else of the closest, and the last comparison."""
+        goal, records = self.goal, self.records
+        if not passing(records):
+            return closest(records, goal), {}
+        if goal.field == "bytes":
+            return min(passing(records), key=lambda n: (records[n]["bytes"], n)), {}
+        numbers = contenders(records, goal, MOST_COMPARED)
+        if len(numbers) == 1:
+            return numbers[0], {}
+        opened = {number: self.store.load(number, self.context.target) for number in numbers}
+        told = self.benches[goal.field].race(opened)
+        return min(told, key=lambda n: (-told[n]["blocks"], told[n][goal.field])), told
+
+    # A trial
+
+    def _try(self, stages: Stages) -> None:
+        record: Record = {
+            "stages": [[name, params] for name, params in stages],
+            "pipeline": self.asked.name(stages),
+            "class": cls(stages),
+            "status": PASSES,
+            "reason": None,
+        }
+        began = time.perf_counter()
+        try:
+            reason = pointless(stages, self.store.of, self.records, self.goal)
+            if reason:
+                raise Ended(SKIPPED, reason)
+            self.store.begin(record["pipeline"])
+            self._judge(stages, record)
+        except Ended as ended:
+            record |= {"status": ended.status, "reason": ended.reason}
+        except (Refused, Unavailable) as reason:
+            record |= {"status": REFUSED, "reason": str(reason)}
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one broken pipeline does not end the search
+            lines = str(error).strip().splitlines() or [""]
+            text = f"{type(error).__name__}: {lines[0][:300]}".rstrip(": ")
+            record |= {"status": BROKEN, "reason": text}
+        record["seconds"] = round(time.perf_counter() - began, 3)
+        # Kept as strict JSON; a number that is none has its reason beside it.
+        record = {name: None if _odd(one) else one for name, one in record.items()}
+        known = record["status"] == PASSES
+        values = (record["drop"], self.goal.cost(record)[0]) if known else None
+        self.store.end(record, values)
+        self._forget(record)
+
+    def _judge(self, stages: Stages, record: Record) -> None:
+        optimized, folder = self._built(stages, record)
+        problem = self.validation.look(optimized, record["class"])
+        if problem:
+            raise Ended(UNLIKE, problem)
+        record |= self.validation.judge(optimized, record["class"])
+        least, alike = self.asked.fidelity, record["alike"]
+        held = least is not None and record["class"] != "C" and alike is not None
+        if held and not alike >= least:
+            raise Ended(UNLIKE, f"{alike:.2%} like FP32, of {least:.0%} wanted")
+        if "drop" in self.goal.misses(record):
+            error = record["drop_error"]
+            apart = "" if error is None else f" ± {100 * error:.2f}"
+            raise Ended(DROPS, f"drops {100 * record['drop']:.2f}{apart} points on validation")
+        names = pipeline.claims(stages, self.context.target)
+        missing = self.asked.audit(optimized, folder, names)
+        if missing:
+            raise Ended(UNFOUND, ", ".join(missing))
+        for bench in self.benches.values():
+            record |= bench.measure(optimized)
+        misses = self.goal.misses(record)
+        if misses:
+            told = ", ".join(f"{name} by {share:.1%}" for name, share in misses.items())
+            raise Ended(OVER, f"over the budget of {told}")
+
+    def _built(self, stages: Stages, record: Record) -> tuple[Optimized, Path]:
+        """The artifact, saved and opened again, as what ships is."""
+        target = self.context.target
+        watched = Watched(self.context.model, self.validation.rest)
+        workdir = self.context.workdir / f"trial-{len(self.records)}"
+        context = dataclasses.replace(self.context, model=watched.model, workdir=workdir, kept=None)
+        # In half precision a stage before the last would have left rounded weights.
+        earlier = self.store.of(stages[:-1]) if target.dtype == "float32" else None
+        torch.manual_seed(self.context.seed)
+        if earlier is None:
+            optimized, _ = pipeline.apply(stages, copy.deepcopy(self.module), context)
+        else:
+            started = self.store.load(self.store.known[key(stages[:-1])], target)
+            assert isinstance(started, EagerModule)
+            before = [{"seconds": 0.0, **one} for one in started.stages]
+            optimized, _ = pipeline.apply(stages[-1:], started.module.to("cpu"), context, before)
+        record["trains"] = watched.asked or bool(earlier and earlier["trains"])
+        if optimized.module is not None and not optimized.ends:
+            record["lighter"] = _parameters(optimized.module) < _parameters(self.module)
+        folder = self.store.save(optimized)
+        shutil.rmtree(workdir, ignore_errors=True)
+        record["bytes"] = sum(artifact.sizes(folder).values())
+        return artifact.load(folder, target), folder
+
+    def _forget(self, record: Record) -> None:
+        """Only what may win, or be gone on from, keeps its artifact."""
+        if record["status"] not in KEEPING:
+            self.store.drop(len(self.records) - 1)
+
+
+def _odd(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(one.numel() for one in module.parameters())

@@ -1,0 +1,154 @@
+"""A search for a pipeline on the page: what was tried as a plot, and as lines of text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import formats, search_chart, svg
+from reports.cells import Cell
+from reports.charts import COLOURS, MARKS, draw
+from reports.plain import listing as _listing
+from reports.plain import mapping as _mapping
+from reports.plain import number as _number
+
+MOST_SHOWN = 12
+"""Trials told as text, and reasons of those that ended early."""
+
+UNITS = {"latency_ms": "ms a call", "batch_ms": "ms a batch", "joules": "J a call"}
+AIMS = {
+    "latency": "least latency",
+    "throughput": "most throughput",
+    "energy": "least energy",
+    "size": "fewest bytes",
+}
+
+
+def notes(cell: Cell) -> dict[str, Any]:
+    """What a search for a pipeline noted; empty where there was none."""
+    told = search_chart.found(cell)
+    return told if _search(told).get("kind") == "pipelines" else {}
+
+
+def lines(cell: Cell) -> list[str]:
+    """Goal, what was found and how to have it again, the best trials, and why others ended."""
+    told = notes(cell)
+    trials = [one for one in map(_mapping, _listing(_search(told).get("trials"))) if one]
+    if not trials:
+        return []
+    search, goal = _search(told), _mapping(told.get("goal"))
+    made = [one for one in trials if one.get("status") not in ("skipped", "refused")]
+    good = [one for one in trials if one.get("status") == "passes"]
+    found = _mapping(_mapping(_mapping(cell.gate("evidence")).get("evidence")).get("found"))
+    field = str(goal.get("field"))
+    best = sorted(good, key=lambda one: _number(one.get(field)) or 0.0)
+    return [
+        _goal(goal),
+        f"{formats.count(len(made), 'pipeline')} tried of {len(trials)} listed, {len(good)} good "
+        f"enough on {search.get('samples')} samples: {search.get('validation')}",
+        f"found: {search.get('pipeline')}",
+        *([f"without a search: {found['command']}"] if found.get("command") else []),
+        *[_told(one, field) for one in best[:MOST_SHOWN]],
+        *([f"{len(best) - MOST_SHOWN} more are good enough"] if best[MOST_SHOWN:] else []),
+        *_ended(trials),
+    ]
+
+
+def _goal(goal: dict[str, Any]) -> str:
+    drop = formats.POINTS(_number(goal.get("max_drop")))
+    text = f"goal: {AIMS.get(str(goal.get('optimise_for')), goal.get('optimise_for'))}, "
+    text += f"a drop of at most {drop}, {goal.get('allow')} may change"
+    for name, unit in (("latency_ms", "ms"), ("size_mb", "MB")):
+        if (most := _number(goal.get(name))) is not None:
+            text += f", at most {most:.4g} {unit}"
+    return text
+
+
+def _told(trial: dict[str, Any], field: str) -> str:
+    parts = [f"drop {formats.POINTS(_number(trial.get('drop')))}"]
+    cost, size = _number(trial.get(field)), _number(trial.get("bytes"))
+    if cost is not None and field in UNITS:
+        parts.append(f"{cost:.3g} {UNITS[field]}")
+    if size is not None:
+        parts.append(formats.size(size))
+    return f"{trial.get('pipeline')}: {', '.join(parts)}"
+
+
+def _ended(trials: list[dict[str, Any]]) -> list[str]:
+    """Each reason once, with the first pipeline that it ended; those that were tried first."""
+    reasons: dict[str, list[dict[str, Any]]] = {}
+    for one in sorted(trials, key=lambda one: one.get("status") == "skipped"):
+        if one.get("status") != "passes" and one.get("reason"):
+            reasons.setdefault(str(one["reason"]), []).append(one)
+    told = []
+    for reason, several in list(reasons.items())[:MOST_SHOWN]:
+        more = f" and {len(several) - 1} more" if len(several) > 1 else ""
+        told.append(f"{several[0].get('status')}: {several[0].get('pipeline')}{more}: {reason}")
+    rest = Counter(str(one.get("status")) for one in trials if one.get("status") != "passes")
+    if len(reasons) > MOST_SHOWN:
+        told.append(", ".join(f"{count} {status}" for status, count in sorted(rest.items())))
+    return told
+
+
+def plot(cell: Cell, prefix: str) -> Markup:
+    """Trials by drop and cost; empty where there was no such search, or nothing to draw."""
+    told = notes(cell)
+    goal = _mapping(told.get("goal"))
+    field = str(goal.get("field"))
+    points = _points(told, field)
+    if not points:
+        return Markup()
+    from matplotlib.figure import Figure
+
+    search = _search(told)
+    figure = Figure(figsize=(5.4, 2.8), dpi=72)
+    figure.subplots_adjust(left=0.12, right=0.98, top=0.96, bottom=0.18)
+    ax = figure.subplots()
+    titles: dict[str, str] = {}
+    for number, cost, drop, one in points:
+        class_ = one.get("class") if one.get("class") in MARKS else None
+        name = f"{prefix}-{number}"
+        titles[name] = _told(one, field)
+        fill = COLOURS[class_] if one.get("status") == "passes" else "none"
+        mark: dict[str, Any] = {"ls": "", "marker": MARKS[class_], "ms": 7, "mfc": fill}
+        ax.plot([cost], [100 * drop], gid=name, mec=COLOURS[class_], zorder=3, **mark)
+        if number == search.get("chosen"):
+            ax.plot([cost], [100 * drop], ls="", marker="o", ms=14, mec=svg.INK, mfc="none")
+    if (most := _number(goal.get("max_drop"))) is not None:
+        ax.axhline(100 * most, color=svg.INK, lw=1, ls="--", alpha=0.6)
+    ax.set_xscale("log")
+    _ticks(ax)
+    search_chart.dress(ax, UNITS.get(field, "MB"), "drop, points")
+    text = (
+        f"{formats.count(len(points), 'trial')} by cost and drop on validation: filled is good "
+        "enough, ringed was chosen; the line is the drop that is allowed."
+    )
+    return Markup(draw(figure, prefix, f"Search of {cell.name}", text, titles))
+
+
+def _ticks(ax: Any) -> None:
+    """Plain numbers on the logarithmic axis: matplotlib's own are formulas, which need styles."""
+    low, high = ax.get_xlim()
+    ticks = [base * 10.0**power for power in range(-7, 8) for base in (1, 2, 5)]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    if len(shown) > 8:
+        shown = [tick for tick in shown if f"{tick:e}".startswith("1")]
+    ax.set_xticks(shown, [f"{tick:g}" for tick in shown])
+    ax.minorticks_off()
+    ax.set_xlim(low, high)
+
+
+def _points(told: dict[str, Any], field: str) -> list[tuple[int, float, float, dict[str, Any]]]:
+    """(number, cost, drop, trial) of the trials that have both numbers."""
+    found = []
+    for number, one in enumerate(map(_mapping, _listing(_search(told).get("trials")))):
+        cost, drop = _number(one.get(field)), _number(one.get("drop"))
+        if cost is not None and drop is not None and 0 < cost < 1e12 and abs(drop) <= 1:
+            found.append((number, cost / 1e6 if field == "bytes" else cost, drop, one))
+    return found
+
+
+def _search(told: dict[str, Any]) -> dict[str, Any]:
+    return _mapping(told.get("search"))

@@ -1,0 +1,66 @@
+"""What an automatic technique may ask of gauge: outputs, how alike they are, and claims."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optimizers
+from gauge import evidence, fidelity, outputs
+from optimizers.base import Automatic
+from suites import naming
+from suites import world as shared
+from suites.world import World
+
+
+def automatic(world: World, goal: dict[str, Any]) -> Automatic:
+    """The user's goal with the judges of this world. goal: as suites.goals settles it."""
+    variants = {name: optimizers.get(name).variants for name in optimizers.names()}
+    return Automatic(
+        **goal,
+        baseline_target=world.baseline_target,
+        name=functools.partial(naming.format_pipeline, variants=variants),
+        run=run,
+        alike=alike,
+        audit=functools.partial(audit, world),
+    )
+
+
+def run(call: Any, split: Any, target: Any) -> Any:
+    """Outputs of a whole split, on the CPU."""
+    return shared.evaluate(call, split, target, getattr(call, "batch", None))
+
+
+def alike(reference: Any, found: Any, labels: Any) -> tuple[str | None, float | None]:
+    """(what makes outputs no answers, agreement with FP32's or the lowest cosine)."""
+    problem = outputs.form_problem(outputs.flatten(reference), outputs.flatten(found))
+    if problem:
+        return f"the answers are not of FP32's form: {problem}", None
+    bad, total = outputs.nonfinite(found)
+    if bad:
+        return f"{bad} of {total} outputs are not finite", None
+    known = None if labels is None else labels.numpy()
+    told = fidelity.compare(shared.arrays(reference), shared.arrays(found), known)
+    return None, told["cosine"] if told["agreement"] is None else told["agreement"]
+
+
+def audit(world: World, candidate: Any, directory: Path, claims: Sequence[str]) -> list[str]:
+    """Claims that gauge does not find in an artifact, with what it found instead.
+
+    What a last stage hides is not asked for here: it was, of the stages before.
+    """
+    batch = candidate.batch or shared.EVALUATION_BATCH
+    subject = evidence.Subject(
+        candidate=candidate,
+        baseline=world.baseline(),
+        batch=world.target.cast(world.example(batch)),
+        directory=directory,
+        target=world.target,
+    )
+    return [
+        f"{name}: {one['text']}"
+        for name, one in evidence.count(tuple(claims), subject).items()
+        if not one["found"] and not one["numbers"].get("opaque")
+    ]

@@ -1,0 +1,166 @@
+"""A model and techniques for the tests of auto: what is fast, what is right, what misbehaves."""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from optimizers_models import target
+from torch import Tensor, nn
+
+import optimizers
+import zoo
+from optimizers import Context, EagerModule, Technique
+from optimizers.base import Automatic
+from suites import judges, naming
+
+ROWS, CLASSES, BLOCKS, WIDTH = 256, 4, 60, 64
+
+
+class Deep(nn.Module):
+    """Which of four directions a row points to most; blocks that add nothing come first."""
+
+    def __init__(self, blocks: int = BLOCKS, wrong: int = 0) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(WIDTH, WIDTH) for _ in range(blocks)])
+        self.head = nn.Linear(WIDTH, CLASSES)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+            self.head.weight[:, :CLASSES] = torch.eye(CLASSES)
+            # A direction that is mistaken for another loses that class.
+            self.head.weight[:wrong] = 0
+
+    def forward(self, rows: Tensor) -> Tensor:
+        for block in self.blocks:
+            rows = rows + block(rows)
+        return self.head(rows)
+
+
+class Directions(zoo.Model):
+    """guarded: whether the evaluation split may not be asked for. asked: how often it was."""
+
+    name = "test_auto"
+    guarded = False
+
+    def build(self) -> nn.Module:
+        return Deep()
+
+    def split(self, name: str) -> zoo.Split:
+        if name == "evaluation" and self.guarded:
+            raise AssertionError("the search asked for the evaluation split")
+        generator = torch.Generator().manual_seed(len(name))
+        rows = torch.randn(ROWS, WIDTH, generator=generator)
+        return zoo.Split((rows,), rows[:, :CLASSES].argmax(1))
+
+    def example(self, batch: int) -> zoo.Batch:
+        return (torch.ones(batch, WIDTH),), {}
+
+
+class Cutting(Technique):
+    """Leaves so many blocks, and answers wrongly for `wrong` of the four classes."""
+
+    family = "test"
+    changes = "numerics"
+    claims = ("fewer_parameters",)
+    blocks, wrong = BLOCKS // 2, 0
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        return EagerModule(Deep(self.blocks, self.wrong).eval())
+
+    def rebuild(self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]) -> Any:
+        return Deep(self.blocks, self.wrong).eval()
+
+
+class First(Cutting):
+    """Right, and the first to be tried: twice as fast."""
+
+    name = "a_first"
+
+
+class Fastest(Cutting):
+    """Right and far faster than the first."""
+
+    name = "b_fastest"
+    blocks = 1
+
+
+class Spoilt(Cutting):
+    """Fastest of all, and wrong."""
+
+    name = "c_spoilt"
+    blocks, wrong = 0, 2
+
+
+class Absent(Cutting):
+    name = "d_absent"
+
+    def refuses(self, model: zoo.Model, device: Any) -> str | None:
+        return "a package is not installed"
+
+
+class Broken(Cutting):
+    name = "e_broken"
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        raise RuntimeError("a kernel is missing\nand more")
+
+
+class Peeking(Cutting):
+    """Asks for what it will be judged on."""
+
+    name = "f_peeking"
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        context.model.split("evaluation")
+        return super().apply(module, context)
+
+
+class Untrue(Cutting):
+    """Claims what it does not do, and is fast."""
+
+    name = "g_untrue"
+    claims = ("integer_kernels",)
+    blocks = 0
+
+
+class Dropping(Cutting):
+    """Structure: `amount` of the blocks go; above 0.7 a class is lost."""
+
+    name = "h_dropping"
+    changes = "structure"
+    variants = ({"amount": 0.5},)
+    scale = ("amount", (0.25, 0.5, 0.7, 0.9, 0.95))
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        context.train()
+        amount = context.params["amount"]
+        context.notes["seen"] = len(context.train())
+        return EagerModule(_dropped(amount))
+
+    def rebuild(self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]) -> Any:
+        return _dropped(params["amount"])
+
+
+def _dropped(amount: float) -> nn.Module:
+    return Deep(round(BLOCKS * (1 - amount)), 1 if amount > 0.7 else 0).eval()
+
+
+ALL = (First, Fastest, Spoilt, Absent, Broken, Peeking, Untrue, Dropping)
+
+
+def asked(model: zoo.Model, module: nn.Module, **changes: Any) -> Automatic:
+    """The goal of a search, with gauge's own judges."""
+    world = SimpleNamespace(baseline=lambda: module, target=target(), example=model.example)
+    goal = {"max_drop": 0.02, "optimise_for": "latency", "allow": "numerics", "batch": 8}
+    variants = {name: optimizers.get(name).variants for name in optimizers.names()}
+    return Automatic(
+        **{**goal, "fidelity": 0.9, **changes},
+        baseline_target=target(),
+        name=functools.partial(naming.format_pipeline, variants=variants),
+        run=judges.run,
+        alike=judges.alike,
+        audit=functools.partial(judges.audit, world),
+    )
