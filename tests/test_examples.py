@@ -37,7 +37,7 @@ def example(tmp_path, cache, name, *words, **settings):
 
 def test_my_model_meets_every_technique(tmp_path, cache):
     listed = example(tmp_path, cache, "my_model.py", "--model=wine_mlp", "--co", "-q")
-    for name in catalog.read().techniques:
+    for name in catalog.read().of_suite("gates"):
         assert f"test_accuracy[wine_mlp-{name}" in listed.output
     # Not those that compile, which takes minutes.
     few = "none dynamic_int8 onnxruntime onnxruntime_int8 prune_unstructured:0.5 low_rank:0.5"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import copy
 import json
 import math
+import multiprocessing
 import os
 
 import pytest
@@ -36,6 +38,10 @@ from optimizers.statistics import renew
 
 @pytest.fixture
 def model(monkeypatch):
+    return searched(monkeypatch)
+
+
+def searched(monkeypatch):
     monkeypatch.setattr("optimizers.search_cost.SEGMENT", 2e-4)  # No time is looked at here.
     monkeypatch.setitem(SPACES, "test_searched", SPACE)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # In this process, to look at.
@@ -155,23 +161,29 @@ def test_statistics_of_batchnorm_are_those_of_the_samples_when_a_candidate_is_sc
         assert torch.equal(value, again.state_dict()[name]), name
 
 
-def test_several_threads_train_candidates_side_by_side_with_the_same_outcome(
-    model, tmp_path, monkeypatch
-):
-    choices = list(SPACE.every())[:3]
-    evaluate = Evaluator(context(model, tmp_path), SPACE, module())
-    alone = list(evaluate(choices))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    together = []
-    real = side_by_side
+def test_several_threads_train_candidates_side_by_side_with_the_same_outcome(tmp_path):
+    # In a process of its own, as a worker is: autograd does not survive a fork of one in which
+    # other tests have made it start threads.
+    fresh = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=fresh) as pool:
+        assert pool.submit(trained_side_by_side, tmp_path).result() == [2, 1]
+
+
+def trained_side_by_side(folder):
+    """How many candidates were trained at once, each time; what they gave is looked at here."""
+    choices, together = list(SPACE.every())[:3], []
 
     def counted(function, items):
         together.append(len(items))
-        return real(function, items)
+        return side_by_side(function, items)
 
-    monkeypatch.setattr("optimizers.search_evaluator.side_by_side", counted)
-    assert timeless(evaluate(choices)) == timeless(alone)
-    assert together == [2, 1]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        evaluate = Evaluator(context(searched(monkeypatch), folder), SPACE, module())
+        alone = list(evaluate(choices))
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        monkeypatch.setattr("optimizers.search_evaluator.side_by_side", counted)
+        assert timeless(evaluate(choices)) == timeless(alone)
+    return together
 
 
 def test_what_runs_side_by_side_has_one_thread_each():
