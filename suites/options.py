@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gauge.cache import digest
 from gauge.cold import MODES
 from gauge.machine import Threads, allowance, default_threads, threads_problem
+from suites.shard import Shard
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -82,7 +84,32 @@ def add(parser: pytest.Parser) -> None:
         action="store_true",
         help="show cells, limits, what is cached and the time it will take, and stop",
     )
-    option("--cache", metavar="DIR", help="where trained and optimised models are kept")
+    option(
+        "--shard",
+        metavar="I/N",
+        help="only the I-th of N parts of the cells, split by the durations of earlier runs",
+    )
+    option(
+        "--changed-since",
+        metavar="COMMIT",
+        help="only cells whose model, technique or target has other code than in this git commit",
+    )
+    option(
+        "--max-minutes",
+        metavar="M",
+        help="stop in an orderly way after so long, with exit code 2; --resume goes on",
+    )
+    option(
+        "--stage",
+        choices=("build", "measure"),
+        help="build: train and optimise, measure nothing; measure: only what is built already",
+    )
+    option(
+        "--cache",
+        metavar="DIR",
+        help="where trained and optimised models are kept; "
+        "`python -m suites cache` carries them to another machine",
+    )
     option("--cache-drop", action="store_true", help="empty the cache first")
     option(
         "--threads", metavar="N", help="threads of every runtime; default: one less than allowed"
@@ -127,6 +154,10 @@ class Settings:
     export: Path | None
     resume: bool
     plan: bool
+    shard: Shard | None
+    changed_since: str | None
+    max_minutes: float | None
+    stage: str | None
     cache: Path
     cache_drop: bool
     threads: Threads
@@ -138,6 +169,11 @@ class Settings:
     @property
     def batches(self) -> tuple[int, ...]:
         return tuple(sorted({*self.gated, *self.reported}))
+
+    @property
+    def state(self) -> Path:
+        """Where runs with this --report keep what --resume needs."""
+        return self.cache / "runs" / digest(str(self.report))[:16]
 
 
 def read(options: Namespace, root: Path) -> Settings:
@@ -159,7 +195,11 @@ def read(options: Namespace, root: Path) -> Settings:
         export=Path(options.export).absolute() if options.export else None,
         resume=options.resume,
         plan=options.plan,
-        cache=Path(options.cache).absolute() if options.cache else _default_cache(),
+        shard=Shard.parse(options.shard) if options.shard is not None else None,
+        changed_since=options.changed_since,
+        max_minutes=_minutes(options.max_minutes),
+        stage=options.stage,
+        cache=Path(options.cache).absolute() if options.cache else default_cache(),
         cache_drop=options.cache_drop,
         threads=_threads(options.threads),
         seed=_whole("--seed", options.seed, 0),
@@ -169,7 +209,8 @@ def read(options: Namespace, root: Path) -> Settings:
     )
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """Where the cache is when no option says so."""
     base = os.environ.get("OPTGAUGE_CACHE")
     if base:
         return Path(base).absolute()
@@ -194,6 +235,10 @@ def _positive(name: str, text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise pytest.UsageError(f"{name}: found {text!r}, expected a number above 0")
     return value
+
+
+def _minutes(text: str | None) -> float | None:
+    return None if text is None else _positive("--max-minutes", text)
 
 
 def _folder(name: str, text: str | None) -> Path | None:

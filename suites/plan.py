@@ -16,6 +16,7 @@ from gauge.verdict import BATCH_GATES
 from suites import keys
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
+from suites.shard import CONTROL_PROCESSES, PROCESSES
 from suites.usual import near_limits
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from suites.run import Run
 
 LIMITED = ("accuracy", "fidelity", "size", "speed", "memory")
-PROCESSES = 3
 CHANGING = 0.02
 """Share of answers that a careful int8 changes: what a plan reckons with beside none."""
 
@@ -44,7 +44,7 @@ def lines(run: Run) -> Iterator[str]:
         yield f"  {cell.id}  [{state}]  {_limits(run, cell)}"
     if any(gate == "speed" for _, gate, _ in run.selected.values()):
         controls = min(CONTROLS, len({cell.model for cell in cells}))
-        seconds += controls * 12 * durations.guess("A/A", "speed")
+        seconds += controls * CONTROL_PROCESSES * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
     yield from _resolution(run, cells)
     yield from undecidable(run, cells)

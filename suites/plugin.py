@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gauge.verdict import BATCH_GATES, GATES
-from suites import export_benchmark, options, plan, terminal
+from suites import export_benchmark, junit, options, plan, terminal
+from suites.builds import BUILD
 from suites.catalog import ROOT, CatalogError
 from suites.run import Run
 
 KEY = pytest.StashKey[Run]()
 SUITES = ROOT / "suites"
+ORDER = (BUILD, *GATES)
+UNUSED = {False: "test_build.py", True: "test_gates.py"}
+"""The file of this folder that is not collected, by whether the run only builds."""
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -42,7 +47,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(plugin)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Either cells are built or their gates are asked."""
+    building = getattr(config.option, "stage", None) == BUILD
+    if collection_path.parent == SUITES and collection_path.name == UNUSED[building]:
+        return True
+    return None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.path == SUITES / UNUSED[False]:
+        _generate_builds(metafunc)
+        return
     gate = _gate(metafunc.definition)
     if gate is None:
         return
@@ -64,6 +80,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("cell, batch", params)
 
 
+def _generate_builds(metafunc: pytest.Metafunc) -> None:
+    run = metafunc.config.stash[KEY]
+    params = [
+        pytest.param(cell, id=cell.id, marks=pytest.mark.optgauge(cell, BUILD))
+        for cell in run.cells
+    ]
+    metafunc.parametrize("cell", params)
+
+
 def _gate(function: Any) -> str | None:
     """The gate that a test function of suites/test_gates.py asks, by its name."""
     if function.path != SUITES / "test_gates.py":
@@ -76,6 +101,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     run = config.stash.get(KEY, None)
     if run is None:
         return
+    if not run.cells:
+        # pytest would skip what has no parameters, and end as if all were well.
+        empty = [item for item in items if item.path.parent == SUITES]
+        items[:] = [item for item in items if item not in empty]
+        config.hook.pytest_deselected(items=empty)
+        return
     ours = [item for item in items if item.get_closest_marker("optgauge")]
     if not ours:
         return
@@ -85,7 +116,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         cell, gate = _asked(item)
-        return int(gate == "speed"), order[cell.id], GATES.index(gate)
+        return int(gate == "speed"), order[cell.id], ORDER.index(gate)
 
     others = [item for item in items if not item.get_closest_marker("optgauge")]
     items[:] = others + sorted(ours, key=place)
@@ -122,7 +153,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         if item.get_closest_marker("optgauge"):
             cell, gate = _asked(item)
-            run.select(cell, gate, item.callspec.params["batch"], item.nodeid)  # type: ignore[attr-defined]
+            batch = item.callspec.params.get("batch")  # type: ignore[attr-defined]
+            run.select(cell, gate, batch, item.nodeid)
     config = session.config.option
     if run.selected and not (config.collectonly or config.plan):
         try:
@@ -131,14 +163,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             if run.worker:
                 session.config.workeroutput["optgauge_usage"] = str(error)  # type: ignore[attr-defined]
             raise
+        # Not pytest_report_collectionfinish: that is over before the run has begun.
+        for line in terminal.heading(run):
+            run.progress.line(line)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    run = config.stash.get(KEY, None)
-    if run is None or not run.selected:
-        return []
-    return terminal.heading(run)
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of pytest-xdist gets the cells that the controller has chosen."""
+    run = node.config.stash.get(KEY, None)
+    if run is not None:
+        node.workerinput["optgauge_cells"] = [cell.id for cell in run.cells]
 
 
 class Plan:
@@ -178,13 +213,17 @@ def optgauge(request: pytest.FixtureRequest) -> Run:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.when != "call" or not item.get_closest_marker("optgauge"):
+        return (yield)
+    run = item.config.stash[KEY]
+    record = None if run.settings.stage == BUILD else run.record_of(item.nodeid)
+    if record is not None:
+        item.user_properties += junit.properties(record)
     report = yield
-    if report.when == "call" and item.get_closest_marker("optgauge"):
-        # Travels to the controller under pytest-xdist, since a report's attributes are sent along.
-        record = item.config.stash[KEY].record_of(item.nodeid)
-        report.optgauge = record  # type: ignore[attr-defined]
+    # Travels to the controller under pytest-xdist, since a report's attributes are sent along.
+    report.optgauge = record  # type: ignore[attr-defined]
     return report
 
 
@@ -193,8 +232,12 @@ class Recorder:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.builds = run.builds
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self.run.settings.stage == BUILD and not self.run.worker:
+            self.builds.take(report)
+            self.run.progress.done = self.builds.asked
         record = getattr(report, "optgauge", None)
         if record is None or self.run.worker:
             return
@@ -230,6 +273,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if run.worker:
         if run.begun:
             session.config.workeroutput["optgauge"] = run.header_parts()  # type: ignore[attr-defined]
+    elif run.settings.stage == BUILD:
+        session.exitstatus = run.end_build(int(exitstatus))
     elif run.begun or run.records:
         session.exitstatus = run.end(int(exitstatus))
 
@@ -238,11 +283,20 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     run = config.stash.get(KEY, None)
     if run is not None and export_benchmark.wanted(config):
         run.unexported = bool(config.getoption("benchmark_disable", False)) or bool(run.shards)
-    if run is not None and hasattr(run, "header"):
+    if run is None:
+        return
+    if run.selection.empty:
+        terminalreporter.write_line(run.selection.empty)
+    if hasattr(run, "header"):
         terminal.summary(run, terminalreporter)
+    elif run.settings.stage == BUILD and run.builds.asked:
+        terminalreporter.section("optgauge")
+        for line in run.builds.lines(run.settings.cache):
+            terminalreporter.write_line(line)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     run = config.stash.get(KEY, None)
     if run is not None:
         run.close()
+    junit.without_host(config)

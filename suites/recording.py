@@ -129,16 +129,23 @@ def parts(run: Run) -> dict[str, Any]:
         "selected_cells": len(run.asked_cells),
         "notices": list(run.engine.notices),
         "waited": run.engine.sections.waited,
+        "time_up": run.time_up,
     }
 
 
-def interruption(exitstatus: int, missing: int, gate: str) -> str | None:
-    """Why a run is not complete, or None."""
+def interruption(
+    exitstatus: int, missing: int, minutes: float | None, time_up: str | None
+) -> str | None:
+    """Why a run is not complete, or None. minutes, time_up: what --max-minutes said and did."""
+    left = f"{missing} gates were not asked"
+    if time_up:
+        lacks = left if missing else "the A/A cells lack processes"
+        return f"--max-minutes {minutes:g} were over: {lacks}; --resume goes on"
     if exitstatus == pytest.ExitCode.INTERRUPTED:
-        return f"interrupted: {missing} gates were not asked"
+        return f"interrupted: {left}"
     if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
         return "an internal error of the suite"
-    return f"stopped early: {missing} gates were not asked" if missing else None
+    return f"stopped early: {left}" if missing else None
 
 
 def run_record(
@@ -172,6 +179,7 @@ def run_record(
         "seed": settings.seed,
         "targets": sorted({cell.target for cell in run.cells}),
         "options": _options(run),
+        "shard": run.selection.shard,
         "command": run.command,
         "machine": {
             **fingerprint(settings.threads),
@@ -228,9 +236,10 @@ def control_results(
 
 def _options(run: Run) -> dict[str, Any]:
     chosen = dataclasses.asdict(run.settings)
-    shown = "targets models techniques gated reported cache_mode cell_timeout cell_memory".split()
+    shown = "targets models techniques gated reported cache_mode cell_timeout cell_memory "
+    shown += "changed_since max_minutes stage"
     return {
-        **{key: chosen[key] for key in shown},
+        **{key: chosen[key] for key in shown.split()},
         "plugins": [path.name for path in run.settings.plugins],
         "resume": run.settings.resume,
     }

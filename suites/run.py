@@ -13,17 +13,20 @@ from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
-from gauge.verdict import Verdict
+from gauge.verdict import Status, Verdict
 from reports import records as record_files
 from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
+from suites.builds import BUILD, Builds
 from suites.catalog import ROOT, Catalog
-from suites.engine import Engine
+from suites.deadline import TimeUp
+from suites.engine import Engine, Stopped
 from suites.journal import Process
 from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
 from suites.rounds import Rounds
+from suites.selection import Selection, select
 
 SAVE_EVERY_SECONDS = 10.0
 
@@ -41,12 +44,15 @@ class Run:
     progress: Progress
     command: str
     process: Process
+    selection: Selection
     worker: bool = False
     selected: dict[str, Question] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     shards: list[dict[str, Any]] = field(default_factory=list)
     begun: bool = False
     unexported: bool = False
+    time_up: str | None = None
+    builds: Builds = field(default_factory=Builds)
 
     @classmethod
     def create(cls, config: pytest.Config) -> Run:
@@ -72,18 +78,24 @@ class Run:
             policy.check([cell.facts for cell in cells], settings.batches)
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
+        worker = getattr(config, "workerinput", None)
+        if worker is None:
+            selection = select(settings, catalog, cells)
+        else:  # the controller has chosen: durations may have changed since
+            selection = Selection([cell for cell in cells if cell.id in worker["optgauge_cells"]])
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         progress = Progress(quiet=reporter is None or config.option.verbose < 0)
         words = config.invocation_params.args
         return cls(
             settings,
             catalog,
-            cells,
+            selection.cells,
             policy,
             progress,
             recording.command_line(words),
             Process.of(config),
-            worker=hasattr(config, "workerinput"),
+            selection,
+            worker=worker is not None,
         )
 
     def select(self, cell: Cell, gate: str, batch: int | None, nodeid: str) -> None:
@@ -101,11 +113,15 @@ class Run:
             shutil.rmtree(self.settings.cache, ignore_errors=True)
         self.asked_cells = list(dict.fromkeys(cell for cell, _, _ in self.selected.values()))
         self.progress.total = len(self.selected)
+        if self.settings.stage == BUILD:
+            self.progress.unit = "cells"
         self.started = time.time()
         self._saved = time.monotonic()
         self.run_id = recording.new_run_id(self.started)
         self._prepare_folder()
         self.engine = Engine(self.settings, self.catalog, self.progress, self.process)
+        self.selection.keep(self.settings)
+        self.engine.notices += self.selection.notices
         try:
             self.engine.sections.check()
         except LockError as error:
@@ -123,6 +139,8 @@ class Run:
 
     def _prepare_folder(self) -> None:
         report = self.settings.report
+        if self.settings.stage == BUILD:
+            return  # it measures nothing, and leaves the last report as it is
         try:
             report.mkdir(parents=True, exist_ok=True)
             probe = report / ".writable"
@@ -154,6 +172,8 @@ class Run:
         probed = self.engine.probe(name)
         if not probed["missing"]:
             return probed["capabilities"]
+        if self.settings.stage == BUILD:
+            return []  # baselines can be trained without the device: see `build`
         usable = [one for one in self.catalog.targets if not self.engine.probe(one)["missing"]]
         twin = self.catalog.targets[name].attributes["cpu_twin"]
         hint = f" Its CPU twin is {twin}: pytest suites/ --target {twin}" if twin in usable else ""
@@ -211,15 +231,44 @@ class Run:
         return limit
 
     def ask(self, cell: Cell, gate: str, batch: int | None) -> Verdict:
-        """The verdict of one gate: measured now, or with what was measured before."""
+        """The verdict of one gate: measured now, or with what was measured before.
+
+        A gate for which --max-minutes leave no time is skipped, and none of its numbers is kept.
+        """
         question = (cell, gate, batch)
         if question not in self._answers:
             if self.worker:
                 self._learn(cell, gate)
             began = time.monotonic()
-            verdict = verdicts.judge(self, cell, gate, batch)
+            try:
+                verdict = verdicts.judge(self, cell, gate, batch)
+            except TimeUp as up:
+                self.time_up = str(up)
+                pytest.skip(self.time_up)
             self._answers[question] = (verdict, time.monotonic() - began)
         return self._answers[question][0]
+
+    def build(self, cell: Cell) -> str:
+        """--stage build: the cell's baseline and artifact; says whether it was `built` now.
+
+        Ends the test as skipped where the cell is refused or the time is up, as failed by an error.
+        """
+        before = self.engine.built
+        missing = self.engine.probe(cell.target)["missing"]
+        try:
+            if missing:
+                self.engine.weights(cell.model)
+                pytest.skip(f"REFUSED: {missing}: only the baseline was trained here")
+            self.engine.artifact(cell)
+        except TimeUp as up:
+            self.time_up = str(up)
+            pytest.skip(self.time_up)
+        except Stopped as stopped:
+            text = f"{stopped.status}: {stopped}"
+            if stopped.status is Status.REFUSED:
+                pytest.skip(text)
+            pytest.fail(text, pytrace=False)
+        return "built" if self.engine.built > before else "in the cache"
 
     def _learn(self, cell: Cell, gate: str) -> None:
         """A worker of pytest-xdist learns by being asked which cells are its own to time.
@@ -259,7 +308,9 @@ class Run:
         for nodeid, (cell, gate, _) in self.selected.items():
             if nodeid in self.records or gate == "speed":
                 continue
-            if gate == "memory":
+            if gate == BUILD:
+                total += 0.0 if self.engine.known("artifact", cell) else guess(cell.id, "apply")
+            elif gate == "memory":
                 total += guess(cell.id, "memory")
             elif cell not in built and not self.engine.known("examined", cell):
                 built.add(cell)
@@ -273,7 +324,10 @@ class Run:
     def finish_controls(self) -> None:
         """Complete the A/A cells, when anything was timed."""
         if any(gate == "speed" for _, gate, _ in self.selected.values()):
-            self.rounds.finish_controls()
+            try:
+                self.rounds.finish_controls()
+            except TimeUp as up:
+                self.time_up = str(up)
 
     def header_parts(self) -> dict[str, Any]:
         """What this process adds to the run's record."""
@@ -293,7 +347,12 @@ class Run:
         if self.worker:
             return exitstatus
         missing = set(self.selected) - set(self.records)
-        interrupted = recording.interruption(exitstatus, len(missing), self.settings.gate)
+        up = self.time_up or next((one["time_up"] for one in self.shards if one["time_up"]), None)
+        if up:
+            exitstatus = int(pytest.ExitCode.INTERRUPTED)
+        interrupted = recording.interruption(
+            exitstatus, len(missing), self.settings.max_minutes, up
+        )
         self.save(complete=interrupted is None, interrupted=interrupted)
         self._remember_speeds()
         if self.settings.export:
@@ -305,6 +364,14 @@ class Run:
             return exitstatus if failed else int(pytest.ExitCode.NO_TESTS_COLLECTED)
         if self.settings.gate == "release" and self.header["contaminated"] and exitstatus == 0:
             return int(pytest.ExitCode.TESTS_FAILED)
+        return exitstatus
+
+    def end_build(self, exitstatus: int) -> int:
+        """The exit status of --stage build: 5 where nothing could be built, 2 where time was up."""
+        if self.time_up or any(one["time_up"] for one in self.shards):
+            return int(pytest.ExitCode.INTERRUPTED)
+        if exitstatus == pytest.ExitCode.OK and self.builds.asked and not self.builds.ready:
+            return int(pytest.ExitCode.NO_TESTS_COLLECTED)
         return exitstatus
 
     def _export(self) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from reports import formats, records
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
+from suites.builds import BUILD
 from suites.durations import spoken
 from suites.sections import WORDS
 
@@ -29,9 +30,11 @@ CLASSES = "A: the same architecture; B: pruned or factorised from it; C: another
 
 def heading(run: Run) -> list[str]:
     """What is about to happen."""
+    shard = f" (shard {run.settings.shard})" if run.settings.shard else ""
+    what = "to build" if run.settings.stage == BUILD else formats.count(len(run.selected), "gate")
     lines = [
-        f"optgauge: {formats.count(len(run.asked_cells), 'cell')}, "
-        f"{formats.count(len(run.selected), 'gate')}, about {spoken(run.remaining())}",
+        f"optgauge: {formats.count(len(run.asked_cells), 'cell')}{shard}, {what}, "
+        f"about {spoken(run.remaining())}",
         f"threads: {run.settings.threads.count} ({run.settings.threads.reason})",
     ]
     return lines + run.engine.notices
