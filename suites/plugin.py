@@ -286,7 +286,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if run is None:
         return
     if run.selection.empty:
-        terminalreporter.write_line(run.selection.empty)
+        for line in (run.selection.empty, *run.selection.notices):
+            terminalreporter.write_line(line)
     if hasattr(run, "header"):
         terminal.summary(run, terminalreporter)
     elif run.settings.stage == BUILD and run.builds.asked:
