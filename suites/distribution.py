@@ -14,6 +14,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from gauge.verdict import BATCH_GATES, GATES
+from suites.builds import BUILD
 from suites.matrix import Cell
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class ByCell(LoadScopeScheduling):
         super().__init__(config, log)
         self.asked: dict[str, tuple[Cell, str]] = {}
         for cell in cells:
+            self.asked[f"test_build[{cell.id}]"] = cell, BUILD
             for gate in GATES:
                 for batch in batches if gate in BATCH_GATES else (None,):
                     self.asked[f"test_{gate}[{cell.item(batch)}]"] = cell, gate

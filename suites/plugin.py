@@ -275,16 +275,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             session.config.workeroutput["optgauge"] = run.header_parts()  # type: ignore[attr-defined]
     elif run.settings.stage == BUILD:
         session.exitstatus = run.end_build(int(exitstatus))
-    elif run.begun or run.records:
+    elif run.begun or run.records or run.shards:
         session.exitstatus = run.end(int(exitstatus))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     run = config.stash.get(KEY, None)
-    if run is not None and export_benchmark.wanted(config):
-        run.unexported = bool(config.getoption("benchmark_disable", False)) or bool(run.shards)
     if run is None:
         return
+    if export_benchmark.wanted(config):
+        run.unexported = bool(config.getoption("benchmark_disable", False)) or bool(run.shards)
     if run.selection.empty:
         for line in (run.selection.empty, *run.selection.notices):
             terminalreporter.write_line(line)

@@ -127,6 +127,7 @@ def parts(run: Run) -> dict[str, Any]:
         "aa": ratios,
         "targets": {name: run.engine.probe(name) for name in run.capabilities},
         "selected_cells": len(run.asked_cells),
+        "gates": len(run.selected),
         "notices": list(run.engine.notices),
         "waited": run.engine.sections.waited,
         "time_up": run.time_up,

@@ -346,13 +346,13 @@ class Run:
         """Write everything; the exit status, which is pytest's own unless nothing was measured."""
         if self.worker:
             return exitstatus
-        missing = set(self.selected) - set(self.records)
+        # Under pytest-xdist every worker collects all gates, and the controller none.
+        asked = max([len(self.selected), *(part["gates"] for part in self.shards)])
+        missing = asked - len(self.records)
         up = self.time_up or next((one["time_up"] for one in self.shards if one["time_up"]), None)
         if up:
             exitstatus = int(pytest.ExitCode.INTERRUPTED)
-        interrupted = recording.interruption(
-            exitstatus, len(missing), self.settings.max_minutes, up
-        )
+        interrupted = recording.interruption(exitstatus, missing, self.settings.max_minutes, up)
         self.save(complete=interrupted is None, interrupted=interrupted)
         self._remember_speeds()
         if self.settings.export:

@@ -122,3 +122,11 @@ def test_without_the_device_baselines_are_trained_all_the_same(built, builder):
         pytest.skip("this machine has a CUDA device")
     assert "only the baseline was trained here" in ran.output
     assert ran.code == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_several_workers_build_and_one_process_counts(built, builder, tmp_path):
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    words = (MODEL, "--technique=none", "--technique=dynamic_int8", "--technique=low_rank:0.5")
+    ran = suites(tmp_path / "out", builder / "cache", *words, "--stage=build", "-n", "2")
+    assert ran.code == pytest.ExitCode.OK, ran.output
+    assert "3 cells: 1 built now, 2 built already, 0 not to be built, 0 failed" in ran.output
