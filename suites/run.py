@@ -15,7 +15,19 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
 from gauge.verdict import Verdict
 from reports import records as record_files
-from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
+from reports.history.store import History
+from reports.records import RecordError
+from suites import (
+    ablation,
+    exporting,
+    matrix,
+    options,
+    plan,
+    recording,
+    regression,
+    usual,
+    verdicts,
+)
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
@@ -23,6 +35,7 @@ from suites.journal import Process
 from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
+from suites.regression import Regressions
 from suites.rounds import Rounds
 
 SAVE_EVERY_SECONDS = 10.0
@@ -47,6 +60,8 @@ class Run:
     shards: list[dict[str, Any]] = field(default_factory=list)
     begun: bool = False
     unexported: bool = False
+    compared: dict[str, Any] | None = None
+    unkept: str | None = None
 
     @classmethod
     def create(cls, config: pytest.Config) -> Run:
@@ -114,6 +129,7 @@ class Run:
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
         self._undecidable()
+        self.regressions = self._regressions()
         self._new: dict[Cell, bool] = {}
         if not self.worker:
             self._lanes(self.asked_cells)
@@ -169,6 +185,16 @@ class Run:
             raise pytest.UsageError("\n".join(["--gate release: limits to move first", *found]))
         self.engine.notices += found
 
+    def _regressions(self) -> Regressions | None:
+        """Earlier runs, where --history names some."""
+        if self.settings.history is None:
+            return None
+        try:
+            History.open(self.settings.history, create=True)
+            return Regressions.of(self)
+        except RecordError as error:
+            raise pytest.UsageError(f"--history: {error}") from error
+
     def _lanes(self, cells: list[Cell]) -> None:
         batches: dict[Cell, list[int]] = {}
         for cell, gate, batch in self.selected.values():
@@ -220,6 +246,20 @@ class Run:
             verdict = verdicts.judge(self, cell, gate, batch)
             self._answers[question] = (verdict, time.monotonic() - began)
         return self._answers[question][0]
+
+    def answered(self, cell: Cell) -> dict[tuple[str, int | None], Verdict]:
+        """A cell's verdicts so far."""
+        return {
+            (gate, batch): verdict
+            for (one, gate, batch), (verdict, _) in self._answers.items()
+            if one == cell
+        }
+
+    def timed_cells(self) -> list[Cell]:
+        """The cells that have been asked for a speed, and those that never will be."""
+        timed = {cell for cell, gate, _ in self.selected.values() if gate == "speed"}
+        answered = {cell for cell, gate, _ in self._answers if gate == "speed"}
+        return [cell for cell in self.asked_cells if cell in answered or cell not in timed]
 
     def _learn(self, cell: Cell, gate: str) -> None:
         """A worker of pytest-xdist learns by being asked which cells are its own to time.
@@ -294,6 +334,9 @@ class Run:
             return exitstatus
         missing = set(self.selected) - set(self.records)
         interrupted = recording.interruption(exitstatus, len(missing), self.settings.gate)
+        if self.settings.history:
+            self.save(complete=False, interrupted="comparing with earlier runs")
+            self.compared = regression.told(self, self.header)
         self.save(complete=interrupted is None, interrupted=interrupted)
         self._remember_speeds()
         if self.settings.export:
@@ -303,8 +346,14 @@ class Run:
         if not measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             failed = exitstatus == pytest.ExitCode.TESTS_FAILED
             return exitstatus if failed else int(pytest.ExitCode.NO_TESTS_COLLECTED)
-        if self.settings.gate == "release" and self.header["contaminated"] and exitstatus == 0:
-            return int(pytest.ExitCode.TESTS_FAILED)
+        if self.settings.history and interrupted is None:
+            self.unkept = regression.keep(self)
+        if exitstatus == pytest.ExitCode.OK and self.settings.gate == "release":
+            lost = self.compared is not None and not regression.holds(self.compared)
+            if self.header["contaminated"] or lost:
+                return int(pytest.ExitCode.TESTS_FAILED)
+        if exitstatus == pytest.ExitCode.OK and self.unkept:
+            return int(pytest.ExitCode.INTERNAL_ERROR)
         return exitstatus
 
     def _export(self) -> None:

@@ -82,6 +82,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line(notice, yellow=True)
     for notice in run.idle_waivers():
         reporter.write_line(notice, yellow=True)
+    for line in _history(run):
+        reporter.write_line(line, yellow=True)
     for line in _waits(run.header["waited_s"]):
         reporter.write_line(line)
     if run.header["aa_warning"]:
@@ -160,6 +162,27 @@ def _refusals(found: Summary) -> list[str]:
         lines.append(
             f"refused: {len(found.coverage.refused) - MOST_REASONS} more reasons, in the report"
         )
+    return lines
+
+
+def _history(run: Run) -> list[str]:
+    """What a comparison with earlier runs says of the run as a whole."""
+    found = run.compared
+    if found is None:
+        return []
+    lines = [f"history: {found['reason']}"] if found["reason"] else []
+    if found["accepted"]:
+        compared = formats.count(found["compared"], "cell")
+        lines.append(f"history: {compared} compared with the accepted run {found['accepted']}")
+        names = {"missing": found["missing"], "new": found["new"], "faster": found["gains"]}
+        names |= {"now refused or failed": found["errored"], "software": found["software"]}
+        for what, cells in names.items():
+            if cells:
+                more = f" and {len(cells) - MOST_REASONS} more" if len(cells) > MOST_REASONS else ""
+                lines.append(f"  {what}: {', '.join(cells[:MOST_REASONS])}{more}")
+        lines += [f"  {old} seems to be {now} now" for old, now in found["renamed"].items()]
+    if run.unkept:
+        lines.append(f"history: NOT KEPT: {run.unkept}")
     return lines
 
 

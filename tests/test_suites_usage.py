@@ -13,7 +13,7 @@ pytest_plugins = ["pytester"]
 SUITES = str(ROOT / "suites")
 OPTIONS = (
     "--target --model --technique --batch --matrix --effort --gate --policy --plugin --imagenet "
-    "--report --export --resume --plan --cache --cache-drop --threads --seed --cell-timeout "
+    "--report --history --export --resume --plan --cache --cache-drop --threads --seed --cell-timeout "
     "--cell-memory"
 ).split()
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from reports.cells import SEVERITY
 from reports.history import machine, samples
-from reports.history.index import Key, Row
+from reports.history.index import Row
 from reports.history.side import Side
 from reports.plain import listing, mapping
 
@@ -96,7 +96,7 @@ def compare(old: Side, new: Side) -> Comparison:
     software = machine.differing(machine.software(old.run), machine.software(new.run))
     if differing:
         return Comparison(old, new, differing, software)
-    cells_old, cells_new = _cells(old), _cells(new)
+    cells_old, cells_new = old.cells, new.cells
     missing = [cell for cell in cells_old if cell not in cells_new]
     added = [cell for cell in cells_new if cell not in cells_old]
     unpaired = {
@@ -116,23 +116,11 @@ def compare(old: Side, new: Side) -> Comparison:
             alone.append(f"{row.cell} {row.gate}: {found}")
         if SEVERITY.index(before.status) != SEVERITY.index(row.status):
             turned.append((before, row))
-    errored = [
-        cell
-        for cell in cells_new
-        if cells_old.get(cell, False) and not cells_new[cell]
-    ]
+    errored = [cell for cell in cells_new if cells_old.get(cell, False) and not cells_new[cell]]
     renamed = list(_renamed(missing, added, old, new))
     return Comparison(
         old, new, [], software, unpaired, changes, alone, turned, missing, added, renamed, errored
     )
-
-
-def _cells(side: Side) -> dict[str, bool]:
-    """Cell -> whether anything was measured of it."""
-    found: dict[str, bool] = {}
-    for row in side.rows.values():
-        found[row.cell] = found.get(row.cell, False) or row.value is not None
-    return found
 
 
 def changed_model(old: Side, new: Side, model: str) -> str | None:
@@ -153,13 +141,14 @@ def pair(before: Row, row: Row, old: Side, new: Side) -> Change | str | None:
         return accuracy(before, row, old, new)
     if row.gate not in RATIOS or not (before.value and row.value):
         return None
-    return ratio(before, row, (noise(old), noise(new)))
+    # A run that is still going may not know its own noise yet.
+    return ratio(before, row, (noise(old), noise(new) or noise(old)))
 
 
 def ratio(before: Row, row: Row, noises: tuple[float | None, float | None]) -> Change:
     """A ratio to FP32 against the earlier one; both are above zero. noises: see `noise`."""
-    assert before.value and row.value
-    change = row.value / before.value
+    old, new = before.value or 0.0, row.value or 0.0
+    change = new / old
     low, high = _interval(before.processes, row.processes, noises)
     gain = change if RATIOS[row.gate] == "higher" else 1 / change
     word, allowed = SAME, 1 - SIZES[row.gate]
@@ -167,7 +156,7 @@ def ratio(before: Row, row: Row, noises: tuple[float | None, float | None]) -> C
         word = WORSE if gain < 1 else BETTER
         if row.gate == "speed" and (low is None or high is None or low <= 1 <= high):
             word = UNCLEAR
-    return Change(row, before.value, row.value, change, low, high, word)
+    return Change(row, old, new, change, low, high, word)
 
 
 def noise(side: Side) -> float | None:
@@ -210,12 +199,12 @@ def _interval(
 
 def accuracy(before: Row, row: Row, old: Side, new: Side) -> Change | str:
     """The drop from the earlier scores, sample by sample."""
-    assert before.value is not None and row.value is not None
     earlier, later = (one.samples.of(row.cell) for one in (old, new))
+    if earlier is None or later is None:
+        return f"no per-sample results of the {'earlier' if earlier is None else 'later'} run"
     why = samples.unpaired(earlier, later)
     if why is not None:
         return why
-    assert earlier is not None and later is not None
     found = samples.pair(earlier.candidate, later.candidate, later.groups)
     word = SAME
     if found.p <= DROP_P and found.drop >= DROP:

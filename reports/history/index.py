@@ -92,6 +92,10 @@ class Index:
         asked = {"model": model, "technique": technique, "gate": gate, "batch": batch}
         return self._select(list(runs), where, asked)
 
+    def speeds(self, runs: Iterable[str]) -> list[Row]:
+        """Every speed that these runs measured."""
+        return self._select(list(runs), "gate = 'speed' AND value > 0", {})
+
     def counts(self, runs: Iterable[str]) -> dict[str, dict[str, int]]:
         """Run -> status -> how many verdicts."""
         paths = self._files(runs)
@@ -113,7 +117,7 @@ class Index:
         return [Row(*row) for row in found]
 
     def _files(self, runs: Iterable[str]) -> list[str]:
-        """The index's files of these runs, made where they are missing; damaged runs are left out."""
+        """The index's files of these runs, made where missing; damaged runs are left out."""
         assert self.history is not None
         folder = self.history.path / "index"
         present = set(os.listdir(folder)) if folder.is_dir() else set()
@@ -167,7 +171,9 @@ class Index:
         except duckdb.Error as error:
             first = str(error).partition("\n")[0].replace(str(path), path.name)
             advice = "restore it from a backup, or from git"
-            raise RecordError(path, None, f"DuckDB cannot read it ({first[:200]})", advice) from None
+            raise RecordError(
+                path, None, f"DuckDB cannot read it ({first[:200]})", advice
+            ) from None
 
 
 def _quoted(path: Path) -> str:

@@ -64,7 +64,7 @@ def pack(folder: Path | None, cells: Iterable[str], path: Path) -> None:
         "groups": np.concatenate([_groups(one) for one in found.values()] or none),
     }
     with path.open("xb") as file:
-        np.savez_compressed(file, **columns)
+        np.savez_compressed(file, **columns)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
 
@@ -134,12 +134,10 @@ def _scores(path: Path, found: dict[str, Any]) -> Scores:
     return scores
 
 
-def unpaired(old: Scores | None, new: Scores | None) -> str | None:
+def unpaired(old: Scores, new: Scores) -> str | None:
     """Why two cells' scores do not pair, or None where they do."""
     import numpy as np
 
-    if old is None or new is None:
-        return f"no per-sample results of the {'earlier' if old is None else 'later'} run"
     if len(old.candidate) != len(new.candidate):
         return f"{len(old.candidate)} samples, then {len(new.candidate)}"
     if not all(np.isfinite(one).all() for one in (old.candidate, new.candidate)):

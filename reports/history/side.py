@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from reports import records
 from reports.history import machine
 from reports.history.index import Index, Key, Row
 from reports.history.samples import Samples
-from reports.history.store import History
 from reports.plain import mapping
 from reports.records import Record, RecordError
 
@@ -30,6 +30,14 @@ class Side:
     def machine(self) -> str:
         """Its machine class."""
         return machine.class_of(self.run)
+
+    @cached_property
+    def cells(self) -> dict[str, bool]:
+        """Cell -> whether anything was measured of it."""
+        found: dict[str, bool] = {}
+        for row in self.rows.values():
+            found[row.cell] = found.get(row.cell, False) or row.value is not None
+        return found
 
     def weights(self, model: str) -> str | None:
         """SHA-256 of a model's baseline weights."""
@@ -62,5 +70,7 @@ def find(index: Index, name: str) -> Side:
     if Path(name).exists():
         return of_folder(index, Path(name))
     if index.history is None:
-        raise RecordError(Path(name), None, "there is no such report", "or name a run and --history")
+        raise RecordError(
+            Path(name), None, "there is no such report", "or name a run and --history"
+        )
     return of_run(index, index.history.resolve(name))

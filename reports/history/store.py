@@ -68,7 +68,9 @@ class History:
             try:
                 _prepare(path)
             except OSError as error:
-                raise RecordError(path, None, f"it cannot be written ({_why(error)})", advice) from error
+                raise RecordError(
+                    path, None, f"it cannot be written ({_why(error)})", advice
+                ) from error
         mark = path / MARK
         try:
             found = json.loads(mark.read_text())
@@ -110,7 +112,9 @@ class History:
                 header = records.read_run(self.folder(name))
                 if header["run"] != name:
                     what = f"the records of the run {header['run']!r}"
-                    raise RecordError(self.folder(name), None, what, f"rename it to {header['run']}")
+                    raise RecordError(
+                        self.folder(name), None, what, f"rename it to {header['run']}"
+                    )
             except RecordError as error:
                 self.damaged[name] = str(error)
             else:
@@ -218,7 +222,11 @@ class History:
 
     def leftovers(self) -> list[Path]:
         """What killed writers left: never part of the history."""
-        found = [*self.path.glob(f"*/{ASIDE}*"), *self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]
+        found = [
+            *self.path.glob(f"*/{ASIDE}*"),
+            *self.path.glob(".*.tmp"),
+            *self.path.glob("*/.*.tmp"),
+        ]
         return sorted(found)
 
     def remove(self, run: str) -> None:
@@ -232,10 +240,11 @@ class History:
 def _prepare(path: Path) -> None:
     """Make the folder a history if it is new or empty, and see that it can be written."""
     path.mkdir(parents=True, exist_ok=True)
-    if not any(path.iterdir()):
-        records.replace(path / ".gitignore", IGNORED.encode())
+    # Hidden files are no content: a new repository's, or another process's that does the same now.
+    if all(one.name.startswith(".") for one in path.iterdir()):
         mark = {"kind": "history", "schema": VERSION}
         records.replace(path / MARK, (json.dumps(mark) + "\n").encode())
+        records.replace(path / ".gitignore", IGNORED.encode())
     probe = path / f"{ASIDE}{secrets.token_hex(6)}"
     probe.write_bytes(b"")
     probe.unlink()
