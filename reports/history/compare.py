@@ -55,8 +55,8 @@ class Change(NamedTuple):
 class Comparison:
     """Two runs compared. machine: fields that differ, which leave nothing to compare.
 
-    software: versions that differ. unpaired: model -> why its cells pair nothing. turned: rows
-    whose status became worse or better, with the earlier one.
+    software: versions that differ. unpaired: model -> why its cells pair nothing. alone: why a gate
+    pairs nothing -> its cells. turned: rows whose status became worse or better, with the earlier.
     """
 
     old: Side
@@ -65,7 +65,7 @@ class Comparison:
     software: list[str]
     unpaired: dict[str, str] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
-    alone: list[str] = field(default_factory=list)
+    alone: dict[str, list[str]] = field(default_factory=dict)
     turned: list[tuple[Row, Row]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
@@ -104,7 +104,9 @@ def compare(old: Side, new: Side) -> Comparison:
         for model in dict.fromkeys(row.model for row in new.rows.values())
         if (why := changed_model(old, new, model))
     }
-    changes, alone, turned = [], [], []
+    changes: list[Change] = []
+    alone: dict[str, list[str]] = {}
+    turned = []
     for key, row in new.rows.items():
         before = old.rows.get(key)
         if before is None or row.model in unpaired:
@@ -113,7 +115,7 @@ def compare(old: Side, new: Side) -> Comparison:
         if isinstance(found, Change):
             changes.append(found)
         elif found is not None:
-            alone.append(f"{row.cell} {row.gate}: {found}")
+            alone.setdefault(f"{row.gate}: {found}", []).append(row.cell)
         if SEVERITY.index(before.status) != SEVERITY.index(row.status):
             turned.append((before, row))
     errored = [cell for cell in cells_new if cells_old.get(cell, False) and not cells_new[cell]]

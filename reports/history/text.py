@@ -43,7 +43,11 @@ def lines(found: Comparison, every: bool = False) -> Iterable[str]:
     told = [f"{one} (renamed to {again[one]}?)" if one in again else one for one in found.missing]
     yield from _listed("missing", told, most)
     yield from _listed("new", found.added, most)
-    yield from _listed("not paired", found.alone, most)
+    alone = [
+        f"{why}: {names.plain(cells[0])}" + (f" and {len(cells) - 1} more" if cells[1:] else "")
+        for why, cells in found.alone.items()
+    ]
+    yield from _listed("not paired", alone, most)
     yield total(found)
 
 
