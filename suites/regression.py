@@ -12,11 +12,13 @@ from gauge.cache import DamagedEntry, file_digest
 from gauge.names import names_match
 from gauge.policy import Limit
 from gauge.verdict import Status, Verdict
+from reports import records
 from reports.history import compare
 from reports.history.compare import BETTER, WORSE, Change
 from reports.history.index import Row
 from reports.history.samples import Samples
 from reports.history.side import Side
+from reports.history.store import History
 from reports.records import RecordError
 from suites import recording
 from suites.engine import Stopped
@@ -215,11 +217,11 @@ def told(run: Run, header: dict[str, Any]) -> dict[str, Any]:
     }
     if past.old is None:
         return found
-    records = run.records.values()
-    rows = {row.key: row for row in (_row(header["run"], one) for one in records)}
+    verdicts = run.records.values()
+    rows = {row.key: row for row in (_row(header["run"], one) for one in verdicts)}
     new = Side({**header, "artifacts": header["artifacts"]}, rows, Samples(run.settings.report))
     compared = compare.compare(past.old, new)
-    evidence = [one["evidence"] for one in records if one["gate"] == "regression"]
+    evidence = [one["evidence"] for one in verdicts if one["gate"] == "regression"]
     pairs = [one for one in evidence if one.get("speed") or one.get("accuracy") or "size" in one]
     asked = [cell for cell in compared.missing if _asked(run, past.old, cell)]
     return {
@@ -230,10 +232,11 @@ def told(run: Run, header: dict[str, Any]) -> dict[str, Any]:
         "renamed": {old: now for old, now in compared.renamed if old in asked},
         "errored": compared.errored,
         "gains": [
-            f"{one['id']}, batch {part['batch']}: {part['earlier']:.3g}, then {part['now']:.3g}"
-            for one in records
-            for part in one["evidence"].get("speed") or ()
-            if one["gate"] == "regression" and part["gain"]
+            f"{one['id']}, batch {pair['batch']}: {pair['earlier']:.3g}, then {pair['now']:.3g}"
+            for one in verdicts
+            if one["gate"] == "regression"
+            for pair in one["evidence"].get("speed") or ()
+            if pair["gain"]
         ],
         "software": past.software,
     }
@@ -258,16 +261,16 @@ def _asked(run: Run, old: Side, cell: str) -> bool:
     return all(not names or any(names_match(one, name) for one in names) for names, name in chosen)
 
 
-def holds(compared: dict[str, Any]) -> bool:
-    """Whether a release may go on by what is missing: something was compared, nothing is gone."""
-    return bool(compared["compared"]) and not compared["missing"]
+def part(header: dict[str, Any]) -> bool:
+    """Whether a run measures only a part of what the accepted one did, and others the rest."""
+    return bool(header.get("shard") or header["options"].get("changed_since"))
 
 
 def keep(run: Run) -> str | None:
-    """Add the finished run to the history; why it could not be, or None."""
-    from reports import records
-    from reports.history.store import History
+    """Add the finished run to the history; why it could not be, or None.
 
+    A shard is added by `python -m reports merge`.
+    """
     assert run.settings.history is not None
     report = run.settings.report
     try:

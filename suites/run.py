@@ -15,6 +15,7 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
 from gauge.verdict import Verdict
 from reports import records as record_files
+from reports.history import compare
 from reports.history.store import History
 from reports.records import RecordError
 from suites import (
@@ -346,10 +347,11 @@ class Run:
         if not measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             failed = exitstatus == pytest.ExitCode.TESTS_FAILED
             return exitstatus if failed else int(pytest.ExitCode.NO_TESTS_COLLECTED)
-        if self.settings.history and interrupted is None:
+        if self.settings.history and interrupted is None and not regression.part(self.header):
             self.unkept = regression.keep(self)
         if exitstatus == pytest.ExitCode.OK and self.settings.gate == "release":
-            lost = self.compared is not None and not regression.holds(self.compared)
+            whole = self.compared is not None and not regression.part(self.header)
+            lost = whole and not compare.holds(self.compared or {})
             if self.header["contaminated"] or lost:
                 return int(pytest.ExitCode.TESTS_FAILED)
         if exitstatus == pytest.ExitCode.OK and self.unkept:

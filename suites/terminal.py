@@ -13,6 +13,7 @@ from rich.table import Table
 from reports import formats, records
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
+from suites import regression
 from suites.durations import spoken
 from suites.sections import WORDS
 
@@ -174,13 +175,15 @@ def _history(run: Run) -> list[str]:
     if found["accepted"]:
         compared = formats.count(found["compared"], "cell")
         lines.append(f"history: {compared} compared with the accepted run {found['accepted']}")
-        names = {"missing": found["missing"], "new": found["new"], "faster": found["gains"]}
+        missing = [] if regression.part(run.header) else found["missing"]
+        names = {"missing": missing, "new": found["new"], "faster": found["gains"]}
         names |= {"now refused or failed": found["errored"], "software": found["software"]}
         for what, cells in names.items():
             if cells:
                 more = f" and {len(cells) - MOST_REASONS} more" if len(cells) > MOST_REASONS else ""
                 lines.append(f"  {what}: {', '.join(cells[:MOST_REASONS])}{more}")
-        lines += [f"  {old} seems to be {now} now" for old, now in found["renamed"].items()]
+        renamed = found["renamed"].items()
+        lines += [f"  {old} seems to be {now} now" for old, now in renamed if old in missing]
     if run.unkept:
         lines.append(f"history: NOT KEPT: {run.unkept}")
     return lines

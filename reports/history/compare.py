@@ -18,6 +18,7 @@ from reports.history import machine, samples
 from reports.history.index import Row
 from reports.history.side import Side
 from reports.plain import listing, mapping
+from reports.records import Record
 
 SIZES = {"speed": 0.03, "size": 0.03, "memory": 0.10}
 """A ratio that changes by less is the same. Speed: what limits leave to noise as well; memory: what
@@ -123,6 +124,14 @@ def compare(old: Side, new: Side) -> Comparison:
     return Comparison(
         old, new, [], software, unpaired, changes, alone, turned, missing, added, renamed, errored
     )
+
+
+def holds(told: Record) -> bool:
+    """Whether a release may go on by what its record's `history` says: nothing is gone.
+
+    Zero compared pairs are a failure: a comparison that compares nothing is always green.
+    """
+    return bool(told["compared"]) and not told.get("missing")
 
 
 def changed_model(old: Side, new: Side, model: str) -> str | None:

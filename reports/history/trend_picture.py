@@ -14,6 +14,7 @@ from reports.history.trend import Trend
 from reports.records import RecordError
 
 WIDTH, HEIGHT = 8.6, 4.8
+_TICKS = [base * 10.0**power for power in range(-4, 6) for base in (1, 2, 5)]
 COLOUR, OTHER, STEP = "#3a7bd5", "#7a828c", "#c2640a"
 
 
@@ -117,6 +118,9 @@ def _times(ax: Any, one: Trend) -> None:
         ax.plot(places, known, ls="", marker="." if name == "baseline_s" else "o", ms=4,
                 color=colour, label=label)  # fmt: skip
     ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ticks = [tick for tick in _TICKS if low <= tick <= high] or [low, high]
+    ax.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
     ax.set_ylabel("ms a call (not compared)")
     ax.legend(frameon=False, fontsize=8, labelcolor=svg.INK)
 
