@@ -38,6 +38,8 @@ DEFAULTS = {
     "speed": Limit("speed", min=1.0),
     "size": Limit("size", max=1.05),
     "memory": Limit("memory", max=1.10),
+    # What a speed limit leaves to noise: nearer ones cannot be decided.
+    "regression": Limit("regression", min=0.97),
 }
 """What a cell is held to when the file says nothing; fidelity has no default."""
 

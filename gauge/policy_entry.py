@@ -22,6 +22,7 @@ DIRECTIONS = {
     "size": "max",
     "speed": "min",
     "memory": "max",
+    "regression": "min",
 }
 
 Rank = tuple[int, int, int]

@@ -64,10 +64,11 @@ SCALES: dict[str, Scale] = {
     "size": Scale("ratio", "lower"),
     "speed": Scale("ratio", "higher"),
     "memory": Scale("ratio", "lower"),
+    "regression": Scale("ratio", "higher"),
 }
 
 GATES = tuple(SCALES)
-"""The questions asked of a cell, in the order they are asked."""
+"""The questions asked of a cell, in the order they are asked; the last with `--history` only."""
 
 BATCH_GATES = ("speed", "memory")
 """The gates that are asked once per batch size."""

@@ -226,9 +226,17 @@ def _doubts(records: Records, coverage: Coverage, undecided: list[Line]) -> list
     if undecided:
         number = sum(len(line.verdicts) for line in undecided)
         doubts.append(f"{formats.count(number, 'gate')} could not be decided")
+    if lost := missing(run):
+        doubts.append(f"{formats.count(len(lost), 'cell')} of the accepted run are missing")
     if run.get("contaminated"):
         doubts.append(CONTAMINATED)
     return doubts
+
+
+def missing(run: Record) -> list[str]:
+    """Cells of the accepted run that this one lacks; a shard alone lacks nothing."""
+    told = run.get("history") or {}
+    return [] if run.get("shard") else told.get("missing") or []
 
 
 CONTAMINATED = (

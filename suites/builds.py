@@ -1,4 +1,4 @@
-"""What --stage build has built so far, and what it says at the end."""
+"""--stage build: baselines and artifacts are made, nothing is measured."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from gauge.verdict import Status
 from reports import formats
+from suites.deadline import TimeUp
+from suites.engine import Stopped
+
+if TYPE_CHECKING:
+    from suites.matrix import Cell
+    from suites.run import Run
 
 BUILD = "build"
 """What is asked of a cell in place of a gate."""
@@ -39,6 +47,14 @@ class Builds:
         elif isinstance(report.longrepr, tuple):
             self.reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
 
+    def exit_status(self, exitstatus: int, *, time_up: bool) -> int:
+        """pytest's own, but for 2 where time was up, and 5 where nothing could be built."""
+        if time_up:
+            return int(pytest.ExitCode.INTERRUPTED)
+        if exitstatus == pytest.ExitCode.OK and self.asked and not self.ready:
+            return int(pytest.ExitCode.NO_TESTS_COLLECTED)
+        return exitstatus
+
     def lines(self, cache: Path) -> Iterator[str]:
         """The summary for the terminal."""
         cached = self.ready.total() - self.ready[NOW]
@@ -53,3 +69,26 @@ class Builds:
                 f"everything is in {cache}; `python -m suites cache export FILE` carries it to "
                 "another machine, `--stage measure` measures without building"
             )
+
+
+def build(run: Run, cell: Cell) -> str:
+    """Make a cell's artifact, and its baseline; whether it was `built` now.
+
+    Ends the test as skipped where the cell is refused or the time is up, as failed by an error.
+    """
+    engine = run.engine
+    before, missing = engine.built, engine.probe(cell.target)["missing"]
+    try:
+        if missing:
+            engine.weights(cell.model)
+            pytest.skip(f"REFUSED: {missing}: only the baseline was trained here")
+        engine.artifact(cell)
+    except TimeUp as up:
+        run.time_up = str(up)
+        pytest.skip(run.time_up)
+    except Stopped as stopped:
+        text = f"{stopped.status}: {stopped}"
+        if stopped.status is Status.REFUSED:
+            pytest.skip(text)
+        pytest.fail(text, pytrace=False)
+    return NOW if engine.built > before else "in the cache"

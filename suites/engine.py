@@ -62,6 +62,7 @@ class Engine:
     process: Process
     notices: list[str] = field(default_factory=list)
     built: int = 0
+    artifact_keys: dict[Cell, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cache = Cache(self.settings.cache)
@@ -307,6 +308,7 @@ class Engine:
                 "consider", cell.id, "refuses", arguments, keep=False, shown=False
             )
             key = keys.artifact(self.catalog, cell, self.settings, sha256, considered["files"])
+            self.artifact_keys[cell] = digest(key)
             entry = self._cached("artifacts", key, build)
             # Its key says so as well; an entry whose key was rewritten is caught here.
             if entry.meta.get("weights", sha256) != sha256:
@@ -373,11 +375,13 @@ class Engine:
         *,
         control: bool,
         singles: dict[int, float],
+        earlier: Path | None = None,
     ) -> dict[str, Any]:
         """One process that times baseline and candidate (or, for A/A, its copy) in turns.
 
         seconds: how long to time each batch size, warm-up not counted. blocks: the fewest blocks
-        of each, which a slow model needs longer for. singles: seconds for single calls.
+        of each, which a slow model needs longer for. singles: seconds for single calls. earlier:
+        an artifact to take the baseline's place.
         """
         arguments = {
             **self.arm(cell),
@@ -390,6 +394,9 @@ class Engine:
             "candidate_first": candidate_first(self.settings.seed, label, number),
             "cache_mode": self.settings.cache_mode,
         }
+        if earlier is not None:
+            arguments["earlier"] = str(earlier)
+            return self.job("confirm", label, "speed", arguments, timed=True)
         return self.job("speed", label, "speed", arguments, timed=True)
 
     def _devices(self, target: str | None) -> list[str]:

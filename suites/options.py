@@ -73,6 +73,11 @@ def add(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="where records, samples and index.html go; default: the project's reports/out",
     )
+    option(
+        "--history",
+        metavar="DIR",
+        help="compare with earlier runs kept there (one gate more, regression) and add this one",
+    )
     option("--export", metavar="DIR", help="copy artifacts whose gates all passed here")
     option(
         "--resume",
@@ -151,6 +156,7 @@ class Settings:
     plugins: tuple[Path, ...]
     imagenet: Path | None
     report: Path
+    history: Path | None
     export: Path | None
     resume: bool
     plan: bool
@@ -192,6 +198,7 @@ def read(options: Namespace, root: Path) -> Settings:
         plugins=tuple(Path(one).absolute() for one in options.plugin or ()),
         imagenet=_folder("--imagenet", options.imagenet),
         report=Path(options.report).absolute() if options.report else root / "reports" / "out",
+        history=Path(options.history).absolute() if options.history else None,
         export=Path(options.export).absolute() if options.export else None,
         resume=options.resume,
         plan=options.plan,

@@ -17,6 +17,8 @@ from suites.run import Run
 KEY = pytest.StashKey[Run]()
 SUITES = ROOT / "suites"
 ORDER = (BUILD, *GATES)
+LATE = {"speed": 1, "regression": 2}
+"""Gates asked after the others: times share rounds, and so do those that confirm a regression."""
 UNUSED = {False: "test_build.py", True: "test_gates.py"}
 """The file of this folder that is not collected, by whether the run only builds."""
 
@@ -97,6 +99,14 @@ def _gate(function: Any) -> str | None:
     return gate if gate in GATES else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: Any, name: str) -> list[pytest.Item] | None:
+    """Without --history there is nothing to compare with, and no such test."""
+    run = collector.config.stash.get(KEY, None)
+    ours = name == "test_regression" and collector.path == SUITES / "test_gates.py"
+    return [] if ours and (run is None or run.settings.history is None) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash.get(KEY, None)
     if run is None:
@@ -110,13 +120,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ours = [item for item in items if item.get_closest_marker("optgauge")]
     if not ours:
         return
-    # Cell by cell, so that a cell's answers come together; times last, since all cells share
-    # their rounds. What is not ours keeps its place in front.
+    # Cell by cell, so that a cell's answers come together, but for those asked late. What is not
+    # ours keeps its place in front.
     order = {cell.id: number for number, cell in enumerate(run.cells)}
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         cell, gate = _asked(item)
-        return int(gate == "speed"), order[cell.id], ORDER.index(gate)
+        return LATE.get(gate, 0), order[cell.id], ORDER.index(gate)
 
     others = [item for item in items if not item.get_closest_marker("optgauge")]
     items[:] = others + sorted(ours, key=place)
@@ -274,7 +284,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         if run.begun:
             session.config.workeroutput["optgauge"] = run.header_parts()  # type: ignore[attr-defined]
     elif run.settings.stage == BUILD:
-        session.exitstatus = run.end_build(int(exitstatus))
+        up = bool(run.time_up or any(one["time_up"] for one in run.shards))
+        session.exitstatus = run.builds.exit_status(int(exitstatus), time_up=up)
     elif run.begun or run.records or run.shards:
         session.exitstatus = run.end(int(exitstatus))
 

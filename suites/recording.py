@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gauge.cache import file_digest
 from gauge.machine import fingerprint, versions
 from gauge.sequential import control
 from gauge.verdict import Verdict
 from reports.render import render as render_pages
 from suites.catalog import ROOT
 from suites.matrix import Cell
+from suites.options import Settings
 from suites.privacy import scrub
 
 if TYPE_CHECKING:
@@ -109,28 +111,45 @@ def parts(run: Run) -> dict[str, Any]:
             },
         )
         entry["score"][device] = facts["score"]
-    lanes = [lane for lane in run.rounds.lanes.values() if lane.control]
-    ratios = [
+    return {
+        "run": run.run_id,
+        "process": run.process.run,
+        "started": run.started,
+        "models": models,
+        "aa": controls(run),
+        "targets": {name: run.engine.probe(name) for name in run.capabilities},
+        "artifacts": artifacts(run),
+        "selected_cells": len(run.asked_cells),
+        "gates": len(run.selected),
+        "notices": list(run.engine.notices),
+        "waited": run.engine.sections.waited,
+        "time_up": run.time_up,
+    }
+
+
+def controls(run: Run) -> list[dict[str, Any]]:
+    """The A/A cells of this process so far: their log-ratios, and why one was stopped."""
+    return [
         {
             "model": lane.cell.model,
             "target": run.engine.device_of(lane.cell.target),
             "log_ratios": [p["log_ratio"] for p in lane.tracks[1].runs[0]],
             "stopped": str(lane.tracks[1].stopped or lane.tracks[1].invalid or "") or None,
         }
-        for lane in lanes
+        for lane in run.rounds.lanes.values()
+        if lane.control
     ]
+
+
+def artifacts(run: Run) -> dict[str, dict[str, str]]:
+    """Cell -> its artifact's SHA-256 (of its manifest, which holds every file's) and cache key."""
     return {
-        "run": run.run_id,
-        "process": run.process.run,
-        "started": run.started,
-        "models": models,
-        "aa": ratios,
-        "targets": {name: run.engine.probe(name) for name in run.capabilities},
-        "selected_cells": len(run.asked_cells),
-        "gates": len(run.selected),
-        "notices": list(run.engine.notices),
-        "waited": run.engine.sections.waited,
-        "time_up": run.time_up,
+        rest[0].id: {
+            "sha256": file_digest(entry.path / "artifact" / "manifest.json"),
+            "key": run.engine.artifact_keys[rest[0]],
+        }
+        for (kind, *rest), entry in run.engine.results()
+        if kind == "artifact"
     }
 
 
@@ -149,6 +168,14 @@ def interruption(
     return f"stopped early: {left}" if missing else None
 
 
+def circumstances(settings: Settings, contributed: list[dict[str, Any]]) -> dict[str, Any]:
+    """What decides whether another run compares with this one: the machine, and what runs on it."""
+    probes = [probe for part in contributed for probe in part["targets"].values()]
+    devices = (one["settings"] for one in probes if one.get("settings", {}).get("device"))
+    machine = {**fingerprint(settings.threads), "gpu": next(devices, None)}
+    return scrub({"machine": machine, "versions": versions()})
+
+
 def run_record(
     run: Run, contributed: list[dict[str, Any]], *, complete: bool, interrupted: str | None
 ) -> dict[str, Any]:
@@ -157,8 +184,7 @@ def run_record(
     now = time.time()
     first = contributed[0] if contributed else {}
     began = min((part["started"] for part in contributed), default=now)
-    controls = [one for part in contributed for one in part["aa"]]
-    aa, contaminated, warning = control_results(controls)
+    aa, contaminated, warning = control_results([one for part in contributed for one in part["aa"]])
     models: dict[str, Any] = {}
     for part in contributed:
         models.update(part["models"])
@@ -182,19 +208,7 @@ def run_record(
         "options": _options(run),
         "shard": run.selection.shard,
         "command": run.command,
-        "machine": {
-            **fingerprint(settings.threads),
-            "gpu": next(
-                (
-                    probe["settings"]
-                    for part in contributed
-                    for probe in part["targets"].values()
-                    if probe.get("settings", {}).get("device")
-                ),
-                None,
-            ),
-        },
-        "versions": versions(),
+        **circumstances(settings, contributed),
         "policy": settings.policy.name,
         "policy_sha256": hashlib.sha256(settings.policy.read_bytes()).hexdigest(),
         "models": models,
@@ -205,6 +219,8 @@ def run_record(
             what: round(sum(part["waited"][what] for part in contributed), 1)
             for what in ("timing", "builds")
         },
+        "artifacts": {k: v for part in contributed for k, v in part["artifacts"].items()},
+        "history": run.compared,
         "selected_cells": max((part["selected_cells"] for part in contributed), default=0),
         "notices": sorted({notice for part in contributed for notice in part["notices"]}),
     }

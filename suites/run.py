@@ -13,18 +13,32 @@ from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
-from gauge.verdict import Status, Verdict
+from gauge.verdict import Verdict
 from reports import records as record_files
-from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
+from reports.history import compare
+from reports.history.store import History
+from reports.records import RecordError
+from suites import (
+    ablation,
+    exporting,
+    matrix,
+    options,
+    plan,
+    recording,
+    regression,
+    usual,
+    verdicts,
+)
 from suites import catalog as catalogs
 from suites.builds import BUILD, Builds
 from suites.catalog import ROOT, Catalog
 from suites.deadline import TimeUp
-from suites.engine import Engine, Stopped
+from suites.engine import Engine
 from suites.journal import Process
 from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
+from suites.regression import Regressions
 from suites.rounds import Rounds
 from suites.selection import Selection, select
 
@@ -53,6 +67,8 @@ class Run:
     unexported: bool = False
     time_up: str | None = None
     builds: Builds = field(default_factory=Builds)
+    compared: dict[str, Any] | None = None
+    unkept: str | None = None
 
     @classmethod
     def create(cls, config: pytest.Config) -> Run:
@@ -130,6 +146,7 @@ class Run:
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
         self._undecidable()
+        self.regressions = self._regressions()
         self._new: dict[Cell, bool] = {}
         if not self.worker:
             self._lanes(self.asked_cells)
@@ -188,6 +205,16 @@ class Run:
         if found and self.settings.gate == "release":
             raise pytest.UsageError("\n".join(["--gate release: limits to move first", *found]))
         self.engine.notices += found
+
+    def _regressions(self) -> Regressions | None:
+        """Earlier runs, where --history names some."""
+        if self.settings.history is None:
+            return None
+        try:
+            History.open(self.settings.history, create=True)
+            return Regressions.of(self)
+        except RecordError as error:
+            raise pytest.UsageError(f"--history: {error}") from error
 
     def _lanes(self, cells: list[Cell]) -> None:
         batches: dict[Cell, list[int]] = {}
@@ -248,27 +275,19 @@ class Run:
             self._answers[question] = (verdict, time.monotonic() - began)
         return self._answers[question][0]
 
-    def build(self, cell: Cell) -> str:
-        """--stage build: the cell's baseline and artifact; says whether it was `built` now.
+    def answered(self, cell: Cell) -> dict[tuple[str, int | None], Verdict]:
+        """A cell's verdicts so far."""
+        return {
+            (gate, batch): verdict
+            for (one, gate, batch), (verdict, _) in self._answers.items()
+            if one == cell
+        }
 
-        Ends the test as skipped where the cell is refused or the time is up, as failed by an error.
-        """
-        before = self.engine.built
-        missing = self.engine.probe(cell.target)["missing"]
-        try:
-            if missing:
-                self.engine.weights(cell.model)
-                pytest.skip(f"REFUSED: {missing}: only the baseline was trained here")
-            self.engine.artifact(cell)
-        except TimeUp as up:
-            self.time_up = str(up)
-            pytest.skip(self.time_up)
-        except Stopped as stopped:
-            text = f"{stopped.status}: {stopped}"
-            if stopped.status is Status.REFUSED:
-                pytest.skip(text)
-            pytest.fail(text, pytrace=False)
-        return "built" if self.engine.built > before else "in the cache"
+    def timed_cells(self) -> list[Cell]:
+        """The cells that have been asked for a speed, and those that never will be."""
+        timed = {cell for cell, gate, _ in self.selected.values() if gate == "speed"}
+        answered = {cell for cell, gate, _ in self._answers if gate == "speed"}
+        return [cell for cell in self.asked_cells if cell in answered or cell not in timed]
 
     def _learn(self, cell: Cell, gate: str) -> None:
         """A worker of pytest-xdist learns by being asked which cells are its own to time.
@@ -353,6 +372,9 @@ class Run:
         if up:
             exitstatus = int(pytest.ExitCode.INTERRUPTED)
         interrupted = recording.interruption(exitstatus, missing, self.settings.max_minutes, up)
+        if self.settings.history:
+            self.save(complete=False, interrupted="comparing with earlier runs")
+            self.compared = regression.told(self, self.header)
         self.save(complete=interrupted is None, interrupted=interrupted)
         self._remember_speeds()
         if self.settings.export:
@@ -362,16 +384,15 @@ class Run:
         if not measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             failed = exitstatus == pytest.ExitCode.TESTS_FAILED
             return exitstatus if failed else int(pytest.ExitCode.NO_TESTS_COLLECTED)
-        if self.settings.gate == "release" and self.header["contaminated"] and exitstatus == 0:
-            return int(pytest.ExitCode.TESTS_FAILED)
-        return exitstatus
-
-    def end_build(self, exitstatus: int) -> int:
-        """The exit status of --stage build: 5 where nothing could be built, 2 where time was up."""
-        if self.time_up or any(one["time_up"] for one in self.shards):
-            return int(pytest.ExitCode.INTERRUPTED)
-        if exitstatus == pytest.ExitCode.OK and self.builds.asked and not self.builds.ready:
-            return int(pytest.ExitCode.NO_TESTS_COLLECTED)
+        if self.settings.history and interrupted is None and not regression.part(self.header):
+            self.unkept = regression.keep(self)
+        if exitstatus == pytest.ExitCode.OK and self.settings.gate == "release":
+            whole = self.compared is not None and not regression.part(self.header)
+            lost = whole and not compare.holds(self.compared or {})
+            if self.header["contaminated"] or lost:
+                return int(pytest.ExitCode.TESTS_FAILED)
+        if exitstatus == pytest.ExitCode.OK and self.unkept:
+            return int(pytest.ExitCode.INTERNAL_ERROR)
         return exitstatus
 
     def _export(self) -> None:

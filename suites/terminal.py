@@ -13,6 +13,7 @@ from rich.table import Table
 from reports import formats, records
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
+from suites import regression
 from suites.builds import BUILD
 from suites.durations import spoken
 from suites.sections import WORDS
@@ -85,6 +86,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line(notice, yellow=True)
     for notice in run.idle_waivers():
         reporter.write_line(notice, yellow=True)
+    for line in _history(run):
+        reporter.write_line(line, yellow=True)
     for line in _waits(run.header["waited_s"]):
         reporter.write_line(line)
     if run.header["aa_warning"]:
@@ -163,6 +166,29 @@ def _refusals(found: Summary) -> list[str]:
         lines.append(
             f"refused: {len(found.coverage.refused) - MOST_REASONS} more reasons, in the report"
         )
+    return lines
+
+
+def _history(run: Run) -> list[str]:
+    """What a comparison with earlier runs says of the run as a whole."""
+    found = run.compared
+    if found is None:
+        return []
+    lines = [f"history: {found['reason']}"] if found["reason"] else []
+    if found["accepted"]:
+        compared = formats.count(found["compared"], "cell")
+        lines.append(f"history: {compared} compared with the accepted run {found['accepted']}")
+        missing = [] if regression.part(run.header) else found["missing"]
+        names = {"missing": missing, "new": found["new"], "faster": found["gains"]}
+        names |= {"now refused or failed": found["errored"], "software": found["software"]}
+        for what, cells in names.items():
+            if cells:
+                more = f" and {len(cells) - MOST_REASONS} more" if len(cells) > MOST_REASONS else ""
+                lines.append(f"  {what}: {', '.join(cells[:MOST_REASONS])}{more}")
+        renamed = found["renamed"].items()
+        lines += [f"  {old} seems to be {now} now" for old, now in renamed if old in missing]
+    if run.unkept:
+        lines.append(f"history: NOT KEPT: {run.unkept}")
     return lines
 
 

@@ -212,6 +212,11 @@ def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
     )
 
 
+def _regression(run: Run, cell: Cell, batch: None) -> Verdict:
+    assert run.regressions is not None
+    return run.regressions.judge(cell)
+
+
 def _ratios(processes: list[dict[str, Any]]) -> list[float]:
     return [process["log_ratio"] for process in processes]
 
@@ -254,4 +259,5 @@ _GATES: dict[str, Callable[..., Verdict]] = {
     "size": _size,
     "speed": _speed,
     "memory": _memory,
+    "regression": _regression,
 }

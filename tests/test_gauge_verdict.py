@@ -10,7 +10,8 @@ from gauge.verdict import BATCH_GATES, GATES, SCALES, Status, Verdict, severity,
 
 
 def test_gates_are_in_the_order_they_are_asked():
-    assert GATES == ("evidence", "reload", "accuracy", "fidelity", "size", "speed", "memory")
+    first = ("evidence", "reload", "accuracy", "fidelity", "size", "speed", "memory")
+    assert (*first, "regression") == GATES
     assert set(BATCH_GATES) < set(GATES)
     assert set(SCALES) == set(GATES)
 

@@ -13,8 +13,8 @@ pytest_plugins = ["pytester"]
 SUITES = str(ROOT / "suites")
 OPTIONS = (
     "--target --model --technique --batch --matrix --effort --gate --policy --plugin --imagenet "
-    "--report --export --resume --plan --cache --cache-drop --threads --seed --cell-timeout "
-    "--cell-memory"
+    "--report --history --export --resume --plan --cache --cache-drop --threads --seed "
+    "--cell-timeout --cell-memory"
 ).split()
 
 
