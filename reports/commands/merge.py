@@ -41,7 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     shards = [(path, records.read(path)) for path in options.shards]
-    found = merging.merge(shards, options.allow) if shards[1:] else shards[0][1]
+    # One part alone is no run either: what it lacks is told.
+    parts = shards[1:] or shards[0][1].run.get("shard")
+    found = merging.merge(shards, options.allow) if parts else shards[0][1]
     if options.out is None and options.history is None:
         options.out = Path("merged")
     history = History.open(options.history, create=True) if options.history else None
