@@ -41,7 +41,7 @@ class Builds:
             return
         self.asked += 1
         if report.passed:
-            self.ready.update(value for name, value in report.user_properties if name == NOW)
+            self.ready.update(str(v) for name, v in report.user_properties if name == NOW)
         elif report.failed:
             self.failed += 1
         elif isinstance(report.longrepr, tuple):

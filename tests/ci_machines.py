@@ -55,6 +55,8 @@ class Machines:
         kept |= {"PATH": os.environ["PATH"], "HOME": str(root), "LANG": "C.UTF-8"}
         # torch takes 5 GB: instead of installing it again, the step's words are checked.
         (work / ".venv").symlink_to(sys.prefix)
+        with (work / ".git" / "info" / "exclude").open("a") as excluded:
+            excluded.write(".venv\n")  # git ignores the folder that it stands for, not a link
         return work, kept
 
     def shell(self, job: str, script: str, work: Path, environment: dict[str, str]) -> int:

@@ -172,6 +172,7 @@ def test_a_night_builds_once_measures_in_two_shards_and_reports(path, machines):
     assert sorted({one["id"] for one in found.verdicts}) == CELLS, text
     assert not [one for one in found.verdicts if one["status"] == "ERROR"], text
     assert found.run["aa"]
+    assert found.run["dirty"] is False, "a file of the workflow's own lies in the clone"
     kept = git("ls-tree", "-r", "--name-only", "optgauge-history", at=machines.origin)
     assert found.run["run"] in kept
     assert kept.count("records.jsonl") == 1, kept

@@ -14,7 +14,8 @@ SUITES = str(ROOT / "suites")
 OPTIONS = (
     "--target --model --technique --batch --matrix --effort --gate --policy --plugin --imagenet "
     "--report --history --export --resume --plan --cache --cache-drop --threads --seed "
-    "--cell-timeout --cell-memory"
+    "--cell-timeout --cell-memory "
+    "--shard --changed-since --max-minutes --stage"
 ).split()
 
 
