@@ -40,18 +40,25 @@ class Built:
         own = self.cache.open(kind, digest(key))
         if own is not None:
             return own
-        pointer = self._pointer(kind, key)
-        if not pointer.is_file():
+        name = self._imported(kind, key)
+        if name is None:
             return None
-        name = pointer.read_text()
-        if not NAME.fullmatch(name):
-            return None  # not written by `offer`; it is built as if it were not there
         try:
-            entry = self.cache.open(kind, name)
+            return self.cache.open(kind, name)
         except DamagedEntry:
             self.cache.drop(kind, name)
             raise
-        return entry
+
+    def _imported(self, kind: str, key: Mapping[str, Any]) -> str | None:
+        """The name of the entry from elsewhere that serves for this key."""
+        pointer = self._pointer(kind, key)
+        name = pointer.read_text() if pointer.is_file() else ""
+        return name if NAME.fullmatch(name) else None
+
+    def has(self, kind: str, key: Mapping[str, Any]) -> bool:
+        """Whether `find` would give an entry, as far as that shows without checking its files."""
+        imported = self._imported(kind, key)
+        return any(self.cache.has(kind, name) for name in (digest(key), imported) if name)
 
     def offer(self, kind: str, name: str, inputs: Mapping[str, Any]) -> None:
         """Let an imported entry serve wherever all but the machine it was made on agrees."""

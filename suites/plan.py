@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gauge import paired
-from gauge.cache import Cache, digest
+from gauge.cache import Cache, DamagedEntry
 from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
 from gauge.verdict import BATCH_GATES
 from suites import keys
+from suites.built import Built
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
 from suites.shard import CONTROL_PROCESSES, PROCESSES
@@ -32,14 +33,14 @@ def lines(run: Run) -> Iterator[str]:
     """The plan, a line at a time."""
     cells = list(dict.fromkeys(cell for cell, _, _ in run.selected.values()))
     durations = Durations(run.settings.cache / "durations.json")
-    cache = Cache(run.settings.cache)
+    built = Built(Cache(run.settings.cache))
     # The plan starts no worker, so what a GPU can do is not known here.
     run.capabilities = {cell.target: cpu_flags() for cell in cells}
     seconds = 0.0
     trained: set[str] = set()
     yield f"{len(cells)} cells, {len(run.selected)} gates; nothing is measured"
     for cell in cells:
-        state, cost = _cell(run, cache, durations, cell, trained)
+        state, cost = _cell(run, built, durations, cell, trained)
         seconds += cost
         yield f"  {cell.id}  [{state}]  {_limits(run, cell)}"
     if any(gate == "speed" for _, gate, _ in run.selected.values()):
@@ -52,19 +53,21 @@ def lines(run: Run) -> Iterator[str]:
 
 
 def _cell(
-    run: Run, cache: Cache, durations: Durations, cell: Cell, trained: set[str]
+    run: Run, built: Built, durations: Durations, cell: Cell, trained: set[str]
 ) -> tuple[str, float]:
     seconds, state = 0.0, "to optimise"
-    key = digest(keys.weights(run.catalog, cell.model, run.settings))
-    if not cache.has("weights", key):
+    key = keys.weights(run.catalog, cell.model, run.settings)
+    try:
+        entry = built.find("weights", key)
+    except DamagedEntry:
+        entry = None  # it is built again
+    if entry is None:
         state = "to train and optimise"
         if cell.model not in trained:
             seconds += durations.guess(cell.model, "train")
     else:
-        entry = cache.open("weights", key)
-        assert entry is not None
         wanted = keys.artifact(run.catalog, cell, run.settings, entry.meta["sha256"])
-        if cache.has("artifacts", digest(wanted)):
+        if built.has("artifacts", wanted):
             state = "cached"
     if cell.model not in trained:
         seconds += durations.guess(cell.model, "baseline")

@@ -128,6 +128,7 @@ def test_a_damaged_import_is_named_and_dropped(packed, tmp_path):
     with pytest.raises(Exception, match=f"{victim}: differs"):
         Built(fresh).find("weights", elsewhere)
     assert Built(fresh).find("weights", elsewhere) is None
+    assert not Built(fresh).has("weights", elsewhere)
     (pointer,) = (fresh.root / "elsewhere" / "weights").iterdir()
     pointer.write_text("../../../home")
     assert Built(fresh).find("weights", elsewhere) is None
@@ -244,12 +245,24 @@ def twice(content: Members) -> None:
     content.extend(content[2:])
 
 
+def listed_outside(content: Members) -> None:
+    """A file outside of the cache that its manifest names, with the right hash."""
+    at = next(n for n, (member, _) in enumerate(content) if member.name.endswith(MANIFEST))
+    data = json.loads(content[at][1])
+    name, facts = "../../../../x", next(iter(data["files"].values()))
+    data["files"] = {name: facts}
+    content[at] = content[at][0], json.dumps(data).encode()
+    folder = content[at][0].name.rpartition("/")[0]
+    content[at + 1][0].name = f"{folder}/{name}"
+
+
 def without(place: int) -> Callable[[Members], None]:
     return lambda content: content.__delitem__(place)
 
 
 CHANGES: dict[str, tuple[Callable[[Members], None], str]] = {
     "parent": (renamed(f"weights/{'a' * 32}/../../../x"), "lies outside of what a cache holds"),
+    "listed parent": (listed_outside, "lies outside"),
     "absolute": (renamed("/etc/passwd"), "lies outside"),
     "elsewhere": (renamed("runs/x/journal"), "lies outside"),
     "same folder": (renamed(f"weights/{'a' * 32}/./x"), "lies outside"),
