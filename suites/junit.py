@@ -1,14 +1,13 @@
-"""What pytest's JUnit file holds beside outcomes: each gate's figures; and no name of this host."""
+"""What pytest's JUnit file holds beside outcomes: each gate's figures, and nobody's names."""
 
 from __future__ import annotations
 
-import platform
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
-import pytest
+from suites.privacy import scrub
 
 FIGURES = ("value", "low", "high", "unit", "better", "class", "family")
 
@@ -25,12 +24,14 @@ def properties(record: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [(name, value) for name, value in found.items() if value is not None]
 
 
-def without_host(config: pytest.Config) -> None:
-    """Take the machine's name, which pytest writes into its JUnit file, out again."""
-    name = getattr(config.option, "xmlpath", None)
-    if not name or hasattr(config, "workerinput"):
-        return
-    path = Path(name)
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace(f" hostname={quoteattr(platform.node())}", ""), "utf-8")
+def without_names(path: Path, places: Mapping[Path, str]) -> None:
+    """Rewrite a JUnit file without the names of this machine and its user, folders and secrets.
+
+    pytest writes the machine's name into it, and a reason may hold a path. places: as for `scrub`.
+    """
+    tree = ET.parse(path)
+    for one in tree.iter():
+        one.attrib.pop("hostname", None)
+        one.attrib.update(scrub(dict(one.attrib), places))
+        one.text, one.tail = scrub(one.text, places), scrub(one.tail, places)
+    tree.write(path, encoding="utf-8", xml_declaration=True)

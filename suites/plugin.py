@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from gauge.verdict import BATCH_GATES, GATES
-from suites import export_benchmark, junit, options, plan, terminal
+from suites import export_benchmark, junit, options, plan, recording, terminal
 from suites.builds import BUILD
 from suites.catalog import ROOT, CatalogError
 from suites.run import Run
@@ -309,6 +310,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     run = config.stash.get(KEY, None)
-    if run is not None:
-        run.close()
-    junit.without_host(config)
+    if run is None:
+        return
+    run.close()
+    written = os.path.expanduser(os.path.expandvars(getattr(config.option, "xmlpath", None) or ""))
+    if os.path.isfile(written) and not run.worker:
+        junit.without_names(Path(written), recording.places(run))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    """pytest-benchmark's files go around: the machine's name is nobody's business."""
+    machine_info.pop("node", None)

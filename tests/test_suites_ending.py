@@ -11,6 +11,7 @@ import pytest
 from running import PLUGINS, Ran, suites
 
 from reports import records
+from suites import junit, privacy
 
 CELLS = ("--model=digits_mlp", "--technique=none", "--technique=dynamic_int8")
 QUICK = ("--effort=quick", "--batch=1")
@@ -135,11 +136,30 @@ def test_exit_codes_are_those_of_the_documentation(code, words, cache, plugins, 
     assert ran.code == code, ran.output
 
 
-def test_the_junit_file_holds_each_gate_s_figures_and_not_this_machine_s_name(cache, tmp_path):
+def test_a_reason_with_a_path_or_a_secret_is_not_in_the_junit_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "planted-secret-value")
+    privacy._replacements.cache_clear()
     path = tmp_path / "junit.xml"
-    ran = suites(tmp_path / "out", cache, *CELLS, *STILL, f"--junitxml={path}")
+    path.write_text(
+        f'<testsuites><testsuite hostname="{platform.node()}"><testcase name="a">'
+        f'<failure message="at {tmp_path}/x: &lt;b&gt;">{tmp_path}</failure>'
+        "<system-out>planted-secret-value</system-out></testcase></testsuite></testsuites>"
+    )
+    junit.without_names(path, {tmp_path: "CACHE"})
+    (failure,) = ET.parse(path).getroot().iter("failure")
+    assert (failure.get("message"), failure.text) == ("at CACHE/x: <b>", "CACHE")
+    for private in ("planted-secret-value", platform.node(), str(tmp_path)):
+        assert private not in path.read_text()
+    privacy._replacements.cache_clear()
+
+
+def test_the_junit_file_holds_each_gate_s_figures_and_not_this_machine_s_name(cache, tmp_path):
+    path, samples = tmp_path / "junit.xml", tmp_path / "benchmark.json"
+    words = (f"--junitxml={path}", f"--benchmark-json={samples}")
+    ran = suites(tmp_path / "out", cache, *CELLS, *STILL, *words)
     assert ran.code == 0, ran.output
     assert platform.node() not in path.read_text()
+    assert platform.node() not in samples.read_text()
     cases = {one.get("name"): one for one in ET.parse(path).getroot().iter("testcase")}
     assert len(cases) == 10
     for record in records.read(ran.report).verdicts:
