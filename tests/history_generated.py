@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,10 @@ def add(
                 one["evidence"]["processes"] = [float(value) for value in logs]
             if one["gate"] not in drop:
                 verdicts.append({**one, "run": run_id(number)})
-    folder = history.path / f".report-{number}"
-    write_samples(folder / "samples", [f"{model}-{technique}-cpu" for technique in ratios], lost)
-    found = Records(header(number, **changes), verdicts)
-    history.add(found, folder / "samples")
+    with tempfile.TemporaryDirectory() as report:
+        folder = Path(report, "samples")
+        write_samples(folder, [f"{model}-{technique}-cpu" for technique in ratios], lost)
+        history.add(Records(header(number, **changes), verdicts), folder)
     return run_id(number)
 
 
