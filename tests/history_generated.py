@@ -36,7 +36,8 @@ def header(number: int, **changes: Any) -> dict[str, Any]:
     """A run's own record."""
     name = run_id(number)
     started = f"{name[:4]}-{name[4:6]}-{name[6:8]}T04:00:00Z"
-    return fixtures.run_record(run=name, started=started, commit=f"{number:040x}", **changes)
+    own = {"run": name, "started": started, "commit": f"{number:040x}"}
+    return fixtures.run_record(**{**own, **changes})
 
 
 def add(
