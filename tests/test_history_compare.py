@@ -97,15 +97,15 @@ def test_another_machine_class_compares_nothing_and_lists_the_fields(history):
 
 def test_a_gpu_and_its_partition_are_of_the_class_and_its_driver_is_software():
     base = generated.header(0)["machine"]
-    gpu = {"device": "A100", "partition": "1g.5gb", "driver": "550"}
+    gpu = {"device": "A100 MIG 1g.5gb", "multiprocessors": 14, "cudnn": 90100}
     one, two, three = (
         {"machine": {**base, "gpu": {**gpu, **changed}}}
-        for changed in ({}, {"partition": "2g.10gb"}, {"driver": "560"})
+        for changed in ({}, {"multiprocessors": 28}, {"cudnn": 90200})
     )
     assert machine.class_of(one) != machine.class_of(two)
     assert machine.class_of(one) == machine.class_of(three)
     assert machine.differing(machine.software(one), machine.software(three)) == [
-        "driver: 550, then 560"
+        "cudnn: 90100, then 90200"
     ]
 
 
