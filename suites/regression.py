@@ -208,7 +208,10 @@ class Regressions:
 def told(run: Run, header: dict[str, Any]) -> dict[str, Any]:
     """What a whole run says beside the accepted one, for its record: see schema.json."""
     assert run.settings.history is not None
-    past = Past(run.settings.history, header)
+    try:
+        past = Past(run.settings.history, header)
+    except RecordError as error:
+        return {"accepted": None, "reason": str(error), "compared": 0}
     found: dict[str, Any] = {
         "accepted": past.old.name if past.old else None,
         "machine": past.machine,

@@ -165,6 +165,11 @@ class Run:
             probe.unlink()
         except OSError as error:
             raise pytest.UsageError(f"--report {report}: cannot be written ({error})") from error
+        if self.settings.history is not None:
+            try:
+                History.open(self.settings.history, create=True)
+            except RecordError as error:
+                raise pytest.UsageError(f"--history: {error}") from error
         if not self.settings.resume and not self.worker:
             shutil.rmtree(report / "samples", ignore_errors=True)
 
@@ -211,7 +216,6 @@ class Run:
         if self.settings.history is None:
             return None
         try:
-            History.open(self.settings.history, create=True)
             return Regressions.of(self)
         except RecordError as error:
             raise pytest.UsageError(f"--history: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def header(number: int, **changes: Any) -> dict[str, Any]:
     """A run's own record."""
     name = run_id(number)
     started = f"{name[:4]}-{name[4:6]}-{name[6:8]}T04:00:00Z"
-    return fixtures.run_record(run=name, started=started, commit=f"{number:040x}", **changes)
+    own = {"run": name, "started": started, "commit": f"{number:040x}"}
+    return fixtures.run_record(**{**own, **changes})
 
 
 def add(
@@ -65,10 +67,10 @@ def add(
                 one["evidence"]["processes"] = [float(value) for value in logs]
             if one["gate"] not in drop:
                 verdicts.append({**one, "run": run_id(number)})
-    folder = history.path / f".report-{number}"
-    write_samples(folder / "samples", [f"{model}-{technique}-cpu" for technique in ratios], lost)
-    found = Records(header(number, **changes), verdicts)
-    history.add(found, folder / "samples")
+    with tempfile.TemporaryDirectory() as report:
+        folder = Path(report, "samples")
+        write_samples(folder, [f"{model}-{technique}-cpu" for technique in ratios], lost)
+        history.add(Records(header(number, **changes), verdicts), folder)
     return run_id(number)
 
 

@@ -230,12 +230,17 @@ def accuracy(before: Row, row: Row, old: Side, new: Side) -> Change | str:
 def _renamed(
     missing: Iterable[str], added: list[str], old: Side, new: Side
 ) -> Iterable[tuple[str, str]]:
-    """Missing cells and the new ones that they seem to be now."""
+    """Missing cells and the new ones that they seem to be now, by their artifacts or names."""
     left = list(added)
-    for cell in missing:
+    lost = list(missing)
+    for cell in list(lost):
         sha256 = old.artifact(cell)
-        same = [one for one in left if sha256 and new.artifact(one) == sha256]
-        near = same or difflib.get_close_matches(cell, left, n=1, cutoff=0.85)
-        if near:
-            left.remove(near[0])
-            yield cell, near[0]
+        same = next((one for one in left if sha256 and new.artifact(one) == sha256), None)
+        if same:
+            left.remove(same)
+            lost.remove(cell)
+            yield cell, same
+    for cell in lost:
+        for near in difflib.get_close_matches(cell, left, n=1, cutoff=0.85):
+            left.remove(near)
+            yield cell, near

@@ -12,10 +12,11 @@ from reports.records import Record
 DECIDING = ("cpu", "flags", "cores", "quota", "threads")
 """Fields of a run's machine that make another class: what sets how two kernels compare."""
 
-GPU_DECIDING = ("device", "capability", "partition", "memory_bytes")
+GPU_DECIDING = ("device", "capability", "multiprocessors")
+"""A slice of a divided GPU differs from the whole one in its name and its multiprocessors."""
 
-SOFTWARE = ("kernel", "python", "os", "image")
-GPU_SOFTWARE = ("driver", "cuda", "cudnn")
+SOFTWARE = ("kernel", "python", "os", "image", "driver")
+GPU_SOFTWARE = ("cuda", "cudnn")
 """Fields whose change is a step of its own in a trend, beside the versions of packages."""
 
 

@@ -64,12 +64,13 @@ def creep(logs: Sequence[float]) -> Creep | None:
     if len(ends) < 2:
         return None
     values = np.asarray(logs, dtype=float)
-    parts = [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    best = max(range(len(parts) - 1), key=lambda number: parts[number].mean())
-    last = parts[-1]
-    p = _difference(parts[best], last)
-    ratio = math.exp(last.mean() - parts[best].mean())
-    return Creep(ends[best] - 1, ratio, p, len(last))
+    starts = [0, *ends[:-1]]
+    levels = [values[start:end].mean() for start, end in zip(starts, ends, strict=True)]
+    best = max(range(len(levels) - 1), key=lambda number: levels[number])
+    # By all the runs since: a creep has many small levels, none of which says much alone.
+    p = _chance(values[starts[best] :])
+    ratio = math.exp(levels[-1] - levels[best])
+    return Creep(ends[best] - 1, ratio, p, ends[-1] - starts[-1])
 
 
 def _ends(logs: Sequence[float]) -> list[int]:
@@ -111,15 +112,3 @@ def _largest(rows: Any) -> Any:
     sums = np.cumsum(rows - rows.mean(axis=1, keepdims=True), axis=1)[:, 1 : count - 2]
     left = np.arange(2, count - 1)
     return np.abs(sums / np.sqrt(left * (count - left) / count)).max(axis=1)
-
-
-def _difference(old: Any, new: Any) -> float:
-    """How often shuffled runs fall as far from one level to the other (one-sided)."""
-    import numpy as np
-
-    both = np.concatenate([old, new])
-    generator = np.random.default_rng(0)
-    shuffled = generator.permuted(np.tile(both, (PERMUTATIONS, 1)), axis=1)
-    fall = old.mean() - new.mean()
-    seen = shuffled[:, : len(old)].mean(axis=1) - shuffled[:, len(old) :].mean(axis=1)
-    return float((1 + (seen >= fall * (1 - 1e-9)).sum()) / (1 + PERMUTATIONS))
