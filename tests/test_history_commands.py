@@ -292,6 +292,7 @@ def test_shards_with_the_same_cell_another_split_or_a_part_missing_are_refused(s
     for shards, said in (
         ((shard(1, "a"), shard(2, "a")), "shards judge different cells"),
         ((shard(1, "a"), shard(1, "b")), "no shard 2/2 is named"),
+        ((shard(2, "alone"),), "no shard 1/2 is named"),
         (
             (
                 shard(1, "a"),
@@ -305,7 +306,7 @@ def test_shards_with_the_same_cell_another_split_or_a_part_missing_are_refused(s
             "other weights than in another shard",
         ),
     ):
-        folder = tmp_path / said[:10]
+        folder = tmp_path / said[:12]
         code, _, err = say("merge", *written(folder, *shards))
         assert code == 4
         assert said in err
