@@ -167,6 +167,10 @@ def test_a_night_builds_once_measures_in_two_shards_and_reports(path, machines):
         assert step.code in (0, 1), text
         assert ": train" not in step.output
         assert ": apply" not in step.output
+    every = [records.read(path).run for path in machines.folder.glob("artifacts/**/records.jsonl")]
+    parts = {run["shard"]["number"]: run for run in every if run["shard"]}
+    assert sorted(parts) == [1, 2]
+    assert all(run["aa"] and run["selected_cells"] == 1 for run in parts.values()), text
     found = records.read(report_of(machines))
     assert found.run["complete"] is True
     assert sorted({one["id"] for one in found.verdicts}) == CELLS, text
