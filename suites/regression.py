@@ -13,7 +13,7 @@ from gauge.names import names_match
 from gauge.policy import Limit
 from gauge.verdict import Status, Verdict
 from reports import records
-from reports.history import compare
+from reports.history import artifacts, compare
 from reports.history.compare import BETTER, WORSE, Change
 from reports.history.index import Row
 from reports.history.samples import Samples
@@ -154,8 +154,8 @@ class Regressions:
     def _same_artifact(self, cell: Cell, one: Suspicion) -> bool:
         assert one.run is not None
         before = self.past.artifact(one.run, cell.id)
-        now = self.run.engine.artifact(cell).path / "artifact" / "manifest.json"
-        return before is not None and before["sha256"] == file_digest(now)
+        now = self.run.engine.artifact(cell).path
+        return before is not None and _whole(now, before["sha256"])
 
     def _kept(self, cell: Cell, one: Suspicion) -> Path | str:
         """Where the earlier artifact is kept, or a sentence saying why it is not."""
@@ -163,13 +163,17 @@ class Regressions:
         known = self.past.artifact(one.run, cell.id)
         if known is None:
             return f"the run {one.run} does not say which artifact it measured"
+        kept = artifacts.place(self.past.history, known["sha256"])
+        if kept.is_dir():
+            return kept if _whole(kept, known["sha256"]) else f"{kept} is another artifact"
         try:
             entry = self.run.engine.cache.open("artifacts", known["key"])
         except DamagedEntry as damage:
             return f"the artifact of {one.run} is damaged: {damage}"
         if entry is None:
-            return f"the artifact of {one.run} ({known['sha256'][:12]}) is not in this cache"
-        if file_digest(entry.path / "artifact" / "manifest.json") != known["sha256"]:
+            short = known["sha256"][:12]
+            return f"the artifact of {one.run} ({short}) is neither in this cache nor the history"
+        if not _whole(entry.path, known["sha256"]):
             return f"the artifact in this cache is not the one that {one.run} measured"
         return entry.path
 
@@ -203,6 +207,12 @@ class Regressions:
             "confirming": [process["log_ratio"] for process in again] if again else None,
         }
         return {**found, "confirmation": ratios}
+
+
+def _whole(folder: Path, sha256: str) -> bool:
+    """Whether a folder holds this artifact; its other files are checked when it is opened."""
+    manifest = folder / artifacts.INSIDE / artifacts.MANIFEST
+    return manifest.is_file() and file_digest(manifest) == sha256
 
 
 def told(run: Run, header: dict[str, Any]) -> dict[str, Any]:

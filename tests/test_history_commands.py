@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -104,6 +105,24 @@ def test_a_contaminated_run_is_not_accepted(say, history):
     code, _, err = say("accept", name, "--yes")
     assert code == 4
     assert "contaminated" in err
+
+
+def test_accept_keeps_the_artifacts_that_a_cache_has(say, history, tmp_path):
+    folder = tmp_path / "cache" / "artifacts" / ("k" * 32) / "artifact"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    sha256 = hashlib.sha256(b"{}").hexdigest()
+    known = {
+        "resnet18-a-cpu": {"sha256": sha256, "key": "k" * 64},
+        "resnet18-b-cpu": {"sha256": "0" * 64, "key": "k" * 64},
+    }
+    name = generated.add(history, 1, ratios={"a": 4.0, "b": 4.0}, artifacts=known)
+    for _ in range(2):
+        code, out, _ = say("accept", name, "--yes", "--artifacts", str(tmp_path / "cache"))
+        assert code == 0
+        assert "1 artifact of" in out
+        assert "the artifact of resnet18-b-cpu" in out
+    assert [path.name for path in (history.path / "artifacts").iterdir()] == [sha256]
 
 
 def test_each_machine_class_has_a_baseline_of_its_own(say, history):

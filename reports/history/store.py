@@ -161,7 +161,7 @@ class History:
             raise RecordError(None, None, f"a run called {name!r}", "use letters, digits, `.-_`")
         final = self.folder(name)
         try:
-            with self._aside("runs") as aside:
+            with self.aside("runs") as aside:
                 records.write(aside / records.FILE, found.run, map(_slim, found.verdicts))
                 samples.pack(folder, [one["id"] for one in found.verdicts], aside / samples.FILE)
                 # Of two that add the same run one finds the folder there, and full.
@@ -181,7 +181,8 @@ class History:
         return final
 
     @contextlib.contextmanager
-    def _aside(self, kind: str) -> Iterator[Path]:
+    def aside(self, kind: str) -> Iterator[Path]:
+        """A folder to write in, beside where it is renamed to when it is whole."""
         folder = self.path / kind
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f"{ASIDE}{secrets.token_hex(6)}"
