@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from suites.run import Run
 
 
+COMPARED = ("accuracy", "size", "speed")
+
+
 @dataclass
 class Regressions:
     """The regression gates of a run's process: suspects of all cells are confirmed in turns."""
@@ -63,13 +66,18 @@ class Regressions:
             raise Stopped(Status.ERROR, f"history: {past.broken}")
         if past.old is None:
             return {"absent": past.absent}
-        new, rows = self._side(cell), self._rows(cell)
+        new = self._side(cell)
         found: dict[str, Any] = {"run": past.old.name, "notes": []}
         if cell.id not in past.old.cells:
             return {**found, "new": True}
         changed = compare.changed_model(past.old, new, cell.model)
         if changed:
             return {**found, "absent": changed}
+        # In whatever order tests come: what the cell is compared by is asked first.
+        for one, gate, batch in self.run.selected.values():
+            if one == cell and gate in COMPARED:
+                self.run.ask(cell, gate, batch)
+        rows = self._rows(cell)
         self._consider()
         found["speed"] = [self._speed(cell, row, one) for row, one in self.suspects[cell]]
         for row in rows:

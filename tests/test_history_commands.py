@@ -283,7 +283,7 @@ def test_shards_become_one_run_with_its_page_and_samples(say, history, tmp_path)
         "resnet18-a-cpu.npz", "resnet18-b-cpu.npz",
     ]  # fmt: skip
     assert (out / "index.html").exists()
-    assert "1 cell of the accepted run are missing" in text
+    assert "1 cell of the accepted run not measured" in text
     assert history.names == [found.run["run"]]
 
 

@@ -163,7 +163,7 @@ def test_a_release_fails_when_a_cell_of_the_accepted_run_is_not_asked(place, fir
     assert ran.code == 1
     assert ran.run["history"]["missing"] == [NONE]
     assert f"missing: {NONE}" in ran.output
-    assert "1 cell of the accepted run are missing" in ran.output
+    assert "1 cell of the accepted run not measured" in ran.output
 
 
 def test_a_run_that_compares_nothing_is_no_release(place, first):

@@ -7,14 +7,30 @@ is what was measured, or is refused.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
-from reports.history.store import History
+from reports.history.store import ARTIFACTS, History
 from reports.plain import mapping
+from reports.records import Record, RecordError
 
 FOLDER = "artifacts"
 INSIDE, MANIFEST = "artifact", "manifest.json"
+
+
+def known(run: Record, folder: Path) -> dict[str, dict[str, str]]:
+    """Cell -> SHA-256 and cache key of its artifact, of a run (its own record) in that folder."""
+    if run.get("artifacts"):
+        return run["artifacts"]
+    path = folder / ARTIFACTS
+    try:
+        return mapping(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        what = f"not strict JSON ({error})"
+        raise RecordError(path, None, what, "restore it from a backup, or from git") from error
 
 
 def place(history: History, sha256: str) -> Path:
@@ -28,12 +44,12 @@ def keep(history: History, run: str, cache: Path) -> tuple[int, list[str]]:
     OSError when they cannot be written; what was copied until then is whole.
     """
     kept, absent = 0, []
-    for cell, known in mapping(history.runs[run].get("artifacts")).items():
-        target = place(history, known["sha256"])
-        source = cache / FOLDER / known["key"][:32] / INSIDE
+    for cell, one in known(history.runs[run], history.folder(run)).items():
+        target = place(history, one["sha256"])
+        source = cache / FOLDER / one["key"][:32] / INSIDE
         if target.is_dir():
             kept += 1
-        elif _is(source, known["sha256"]):
+        elif _is(source, one["sha256"]):
             with history.aside(FOLDER) as aside:
                 shutil.copytree(source, aside / INSIDE)
                 aside.replace(target)

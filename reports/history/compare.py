@@ -127,11 +127,11 @@ def compare(old: Side, new: Side) -> Comparison:
 
 
 def holds(told: Record) -> bool:
-    """Whether a release may go on by what its record's `history` says: nothing is gone.
+    """Whether a release may go on by its record's `history`: all that was measured still is.
 
     Zero compared pairs are a failure: a comparison that compares nothing is always green.
     """
-    return bool(told["compared"]) and not told.get("missing")
+    return bool(told["compared"]) and not (told.get("missing") or told.get("errored"))
 
 
 def changed_model(old: Side, new: Side, model: str) -> str | None:
@@ -188,7 +188,7 @@ def _interval(
     A clear cell stops after two processes, whose spread says little: it counts as at least that of
     the run's A/A cells. Without those by B. Welch (Biometrika 34, 1947).
     """
-    if not old or not new or min(len(old), len(new)) < 2:
+    if not old or not new or min(len(old), len(new)) < 2 or None in (*old, *new):
         return None, None
     from scipy import special
 

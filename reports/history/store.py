@@ -3,6 +3,7 @@
     history.json                      marks the folder, with its schema
     runs/RUN/records.jsonl            the run's records without the single times of its pictures
     runs/RUN/samples.npz              per-sample results of its cells
+    runs/RUN/artifacts.json           SHA-256 and cache key of their artifacts
     accepted/*.json                   which run was made the baseline of which machine class
     artifacts/SHA256/                 artifacts kept for confirming, where asked for
     index/                            derived from the runs, and made again when it is gone
@@ -33,6 +34,7 @@ from reports.records import Record, RecordError, Records
 MARK = "history.json"
 VERSION = 1
 ASIDE = ".adding-"
+ARTIFACTS = "artifacts.json"
 IGNORED = f"index/\n{ASIDE}*\n"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -162,7 +164,11 @@ class History:
         final = self.folder(name)
         try:
             with self.aside("runs") as aside:
-                records.write(aside / records.FILE, found.run, map(_slim, found.verdicts))
+                # In a file of their own: a trend reads the records of all runs, and none of these.
+                content = json.dumps(found.run.get("artifacts") or {}, indent=0, allow_nan=False)
+                records.replace(aside / ARTIFACTS, content.encode())
+                header = {name: part for name, part in found.run.items() if name != "artifacts"}
+                records.write(aside / records.FILE, header, map(_slim, found.verdicts))
                 samples.pack(folder, [one["id"] for one in found.verdicts], aside / samples.FILE)
                 # Of two that add the same run one finds the folder there, and full.
                 os.rename(aside, final)
