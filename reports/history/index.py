@@ -137,7 +137,7 @@ class Index:
 
     @cached_property
     def _folder(self) -> Path:
-        """Where the index lies: in the history, or where that is read-only for this process only."""
+        """Where the index lies: in the history, or elsewhere for a while if that is read-only."""
         assert self.history is not None
         folder = self.history.path / "index"
         try:
