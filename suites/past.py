@@ -25,6 +25,7 @@ class Past:
     """
 
     def __init__(self, folder: Path, run: Record) -> None:
+        steps.check()
         self.history = History.open(folder)
         self.index = Index(self.history)
         self.run = run

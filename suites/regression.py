@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.cache import DamagedEntry, file_digest
-from gauge.names import names_match
 from gauge.policy import Limit
 from gauge.verdict import Status, Verdict
-from reports import records
 from reports.history import artifacts, compare
 from reports.history.compare import BETTER, WORSE, Change
 from reports.history.index import Row
 from reports.history.samples import Samples
 from reports.history.side import Side
-from reports.history.store import History
 from reports.records import RecordError
 from suites import recording
 from suites.engine import Stopped
@@ -57,7 +54,11 @@ class Regressions:
     def judge(self, cell: Cell) -> Verdict:
         """The verdict of a cell; Stopped where the cell is refused or failed."""
         limit = self.run.limit(cell, "regression", None)
-        return judges.judge_regression(self._measured(cell), limit, self.run.rounds.looks)
+        try:
+            measured = self._measured(cell)
+        except RecordError as error:
+            raise Stopped(Status.ERROR, f"history: {error}") from error
+        return judges.judge_regression(measured, limit, self.run.rounds.looks)
 
     def _measured(self, cell: Cell) -> dict[str, Any]:
         past = self.past
@@ -79,7 +80,8 @@ class Regressions:
                 self.run.ask(cell, gate, batch)
         rows = self._rows(cell)
         self._consider()
-        found["speed"] = [self._speed(cell, row, one) for row, one in self.suspects[cell]]
+        pairs = self.suspects.get(cell, [])
+        found["speed"] = [self._speed(cell, row, one) for row, one in pairs]
         for row in rows:
             before = past.old.rows.get(row.key)
             if before is not None and row.gate in ("accuracy", "size"):
@@ -131,7 +133,6 @@ class Regressions:
             if cell not in self.suspects and isinstance(limit, Limit):
                 self.suspects[cell] = self._suspicions(cell, limit.bound)
                 self._line_up(cell, limit.bound)
-            self.suspects.setdefault(cell, [])
 
     def _suspicions(self, cell: Cell, bound: float) -> list[tuple[Row, Suspicion]]:
         new = self._side(cell)
@@ -145,8 +146,12 @@ class Regressions:
         return [(row, one) for row, one in found if one is not None]
 
     def _line_up(self, cell: Cell, bound: float) -> None:
-        doubted = [(row, one) for row, one in self.suspects[cell] if one.told]
-        if not doubted or self._same_artifact(cell, doubted[0][1]):
+        doubted = [
+            (row, one)
+            for row, one in self.suspects[cell]
+            if one.told and not self._same_artifact(cell, one)
+        ]
+        if not doubted:
             return
         earlier = self._kept(cell, doubted[0][1])
         if isinstance(earlier, str):
@@ -221,81 +226,3 @@ def _whole(folder: Path, sha256: str) -> bool:
     """Whether a folder holds this artifact; its other files are checked when it is opened."""
     manifest = folder / artifacts.INSIDE / artifacts.MANIFEST
     return manifest.is_file() and file_digest(manifest) == sha256
-
-
-def told(run: Run, header: dict[str, Any]) -> dict[str, Any]:
-    """What a whole run says beside the accepted one, for its record: see schema.json."""
-    assert run.settings.history is not None
-    try:
-        past = Past(run.settings.history, header)
-    except RecordError as error:
-        return {"accepted": None, "reason": str(error), "compared": 0}
-    found: dict[str, Any] = {
-        "accepted": past.old.name if past.old else None,
-        "machine": past.machine,
-        "reason": past.broken or past.absent,
-        "compared": 0,
-    }
-    if past.old is None:
-        return found
-    verdicts = run.records.values()
-    rows = {row.key: row for row in (_row(header["run"], one) for one in verdicts)}
-    new = Side({**header, "artifacts": header["artifacts"]}, rows, Samples(run.settings.report))
-    compared = compare.compare(past.old, new)
-    evidence = [one["evidence"] for one in verdicts if one["gate"] == "regression"]
-    pairs = [one for one in evidence if one.get("speed") or one.get("accuracy") or "size" in one]
-    asked = [cell for cell in compared.missing if _asked(run, past.old, cell)]
-    return {
-        **found,
-        "compared": len(pairs),
-        "missing": asked,
-        "new": compared.added,
-        "renamed": {old: now for old, now in compared.renamed if old in asked},
-        "errored": compared.errored,
-        "gains": [
-            f"{one['id']}, batch {pair['batch']}: {pair['earlier']:.3g}, then {pair['now']:.3g}"
-            for one in verdicts
-            if one["gate"] == "regression"
-            for pair in one["evidence"].get("speed") or ()
-            if pair["gain"]
-        ],
-        "software": past.software,
-    }
-
-
-def _row(run: str, one: dict[str, Any]) -> Row:
-    cell = one["cell"]
-    numbers = (one["status"], one["value"], one["low"], one["high"])
-    names = (run, cell["model"], cell["technique"], cell["target"], one["gate"], one["batch"])
-    return Row(*names, *numbers, None, None, None, None)
-
-
-def _asked(run: Run, old: Side, cell: str) -> bool:
-    """Whether the options of this run choose a cell of the accepted one."""
-    row = next(row for row in old.rows.values() if row.cell == cell)
-    settings = run.settings
-    chosen = (
-        (settings.targets, row.target),
-        (settings.models, row.model),
-        (settings.techniques, row.technique),
-    )
-    return all(not names or any(names_match(one, name) for one in names) for names, name in chosen)
-
-
-def part(header: dict[str, Any]) -> bool:
-    """Whether a run measures only a part of what the accepted one did, and others the rest."""
-    return bool(header.get("shard") or header["options"].get("changed_since"))
-
-
-def keep(run: Run) -> str | None:
-    """Add the finished run to the history; why it could not be, or None.
-
-    A shard is added by `python -m reports merge`.
-    """
-    assert run.settings.history is not None
-    report = run.settings.report
-    try:
-        History.open(run.settings.history).add(records.read(report), report / "samples")
-    except RecordError as error:
-        return str(error)
-    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import history_generated as generated
@@ -47,6 +48,18 @@ def test_each_command_has_help_that_says_what_it_does(command, capsys):
     text = capsys.readouterr().out
     assert "--history DIR" in text
     assert len(text.splitlines()) > 8
+
+
+@pytest.mark.parametrize("package", ["duckdb", "ruptures"])
+def test_an_absent_package_is_named_with_the_line_that_installs_it(
+    say, history, monkeypatch, package
+):
+    for number in range(6):
+        generated.add(history, number, ratios={"t": 4.0})
+    monkeypatch.setitem(sys.modules, package, None)
+    code, _, err = say("trend", "resnet18", "t")
+    assert code == 4
+    assert f"{package}, which is not installed; pip install 'optgauge[history]'" in err.lower()
 
 
 def test_an_empty_history_says_how_to_fill_it(say, history):
