@@ -227,16 +227,18 @@ def _doubts(records: Records, coverage: Coverage, undecided: list[Line]) -> list
         number = sum(len(line.verdicts) for line in undecided)
         doubts.append(f"{formats.count(number, 'gate')} could not be decided")
     if lost := missing(run):
-        doubts.append(f"{formats.count(len(lost), 'cell')} of the accepted run are missing")
+        doubts.append(f"{formats.count(len(lost), 'cell')} of the accepted run not measured")
     if run.get("contaminated"):
         doubts.append(CONTAMINATED)
     return doubts
 
 
 def missing(run: Record) -> list[str]:
-    """Cells of the accepted run that this one lacks; a shard alone lacks nothing."""
+    """Cells that the accepted run measured and this one does not; a shard alone lacks nothing."""
     told = run.get("history") or {}
-    return [] if run.get("shard") else told.get("missing") or []
+    if run.get("shard"):
+        return []
+    return [*(told.get("missing") or []), *(told.get("errored") or [])]
 
 
 CONTAMINATED = (

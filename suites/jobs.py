@@ -35,6 +35,7 @@ from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
 from suites import reopened, stopwatch
 from suites import world as shared
+from suites.confirming import confirm as confirm
 from suites.world import World, load_plugin
 
 ENERGY_PROCESSES = 2
@@ -391,39 +392,6 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             found["invalid"] = shortcuts.slowed(alone[batch], again, world.baseline_target)
         if arguments["number"] == 0 and not found["invalid"]:
             found["invalid"] = stopwatch.shortcut(world, base, candidate, batch, found)
-    return {"batches": measured}
-
-
-def confirm(arguments: dict[str, Any]) -> dict[str, Any]:
-    """An earlier artifact of the cell and this run's, in turns; one log-ratio a batch size."""
-    cpus = affinity.allowed()
-    world = World(arguments)
-    folders = {"earlier": Path(arguments["earlier"]), "now": Path(arguments["artifact"])}
-    # Which is loaded first decides where its weights lie in memory (gauge.order).
-    order = sorted(folders, reverse=arguments["candidate_first"])
-    arms = {name: artifact.load(folders[name] / shared.ARTIFACT, world.target) for name in order}
-    affinity.pin(cpus)
-    measured: dict[str, dict[str, Any]] = {}
-    for batch in arguments["batches"]:
-        only = [one.batch for one in arms.values() if one.batch not in (None, batch)]
-        if only:
-            measured[str(batch)] = {"refused": f"an artifact accepts batch {only[0]} only"}
-            continue
-        example = world.target.cast(world.example(batch))
-        measured[str(batch)] = timing.measure_pair(
-            arms["earlier"],
-            arms["now"],
-            world.target,
-            example,
-            example,
-            seconds=arguments["seconds"][str(batch)],
-            least_blocks=arguments["least_blocks"][str(batch)],
-            candidate_first=arguments["candidate_first"],
-            watch=recompiles.watch,
-            cache_mode=arguments["cache_mode"],
-            with_energy=False,
-            verify=stopwatch.verified(world, arms["now"], batch),
-        ).as_dict()
     return {"batches": measured}
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reports.history import compare, machine, side, steps
+from reports.history import artifacts, compare, machine, side, steps
 from reports.history.compare import Change
 from reports.history.index import Index, Row
 from reports.history.side import Side
@@ -25,6 +25,7 @@ class Past:
     """
 
     def __init__(self, folder: Path, run: Record) -> None:
+        steps.check()
         self.history = History.open(folder)
         self.index = Index(self.history)
         self.run = run
@@ -32,6 +33,7 @@ class Past:
         self.absent: str | None = None
         self.broken: str | None = None
         self.old: Side | None = None
+        self._artifacts: dict[str, dict[str, dict[str, str]]] = {}
         try:
             self._accepted = self.history.accepted.get(self.machine)
             if self._accepted is None:
@@ -119,7 +121,10 @@ class Past:
 
     def artifact(self, run: str, cell: str) -> dict[str, str] | None:
         """SHA-256 and cache key of a cell's artifact in an earlier run."""
-        return (self.history.runs[run].get("artifacts") or {}).get(cell)
+        if run not in self._artifacts:
+            folder = self.history.folder(run)
+            self._artifacts[run] = artifacts.known(self.history.runs[run], folder)
+        return self._artifacts[run].get(cell)
 
 
 class Suspicion:

@@ -87,7 +87,8 @@ def cell_command(run: Run, cell: Cell) -> str:
 
 def places(run: Run) -> dict[Path, str]:
     """Folders whose place on this machine is nobody's business."""
-    return {run.settings.cache: "CACHE", Path.cwd(): "."}
+    history = {run.settings.history: "HISTORY"} if run.settings.history else {}
+    return {run.settings.cache: "CACHE", **history, Path.cwd(): "."}
 
 
 def parts(run: Run) -> dict[str, Any]:

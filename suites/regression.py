@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.cache import DamagedEntry, file_digest
-from gauge.names import names_match
 from gauge.policy import Limit
 from gauge.verdict import Status, Verdict
-from reports import records
-from reports.history import compare
+from reports.history import artifacts, compare
 from reports.history.compare import BETTER, WORSE, Change
 from reports.history.index import Row
 from reports.history.samples import Samples
 from reports.history.side import Side
-from reports.history.store import History
 from reports.records import RecordError
 from suites import recording
 from suites.engine import Stopped
@@ -28,6 +25,9 @@ from suites.rounds import Rounds
 
 if TYPE_CHECKING:
     from suites.run import Run
+
+
+COMPARED = ("accuracy", "size", "speed")
 
 
 @dataclass
@@ -54,7 +54,11 @@ class Regressions:
     def judge(self, cell: Cell) -> Verdict:
         """The verdict of a cell; Stopped where the cell is refused or failed."""
         limit = self.run.limit(cell, "regression", None)
-        return judges.judge_regression(self._measured(cell), limit, self.run.rounds.looks)
+        try:
+            measured = self._measured(cell)
+        except RecordError as error:
+            raise Stopped(Status.ERROR, f"history: {error}") from error
+        return judges.judge_regression(measured, limit, self.run.rounds.looks)
 
     def _measured(self, cell: Cell) -> dict[str, Any]:
         past = self.past
@@ -63,15 +67,21 @@ class Regressions:
             raise Stopped(Status.ERROR, f"history: {past.broken}")
         if past.old is None:
             return {"absent": past.absent}
-        new, rows = self._side(cell), self._rows(cell)
+        new = self._side(cell)
         found: dict[str, Any] = {"run": past.old.name, "notes": []}
         if cell.id not in past.old.cells:
             return {**found, "new": True}
         changed = compare.changed_model(past.old, new, cell.model)
         if changed:
             return {**found, "absent": changed}
+        # In whatever order tests come: what the cell is compared by is asked first.
+        for one, gate, batch in self.run.selected.values():
+            if one == cell and gate in COMPARED:
+                self.run.ask(cell, gate, batch)
+        rows = self._rows(cell)
         self._consider()
-        found["speed"] = [self._speed(cell, row, one) for row, one in self.suspects[cell]]
+        pairs = self.suspects.get(cell, [])
+        found["speed"] = [self._speed(cell, row, one) for row, one in pairs]
         for row in rows:
             before = past.old.rows.get(row.key)
             if before is not None and row.gate in ("accuracy", "size"):
@@ -123,7 +133,6 @@ class Regressions:
             if cell not in self.suspects and isinstance(limit, Limit):
                 self.suspects[cell] = self._suspicions(cell, limit.bound)
                 self._line_up(cell, limit.bound)
-            self.suspects.setdefault(cell, [])
 
     def _suspicions(self, cell: Cell, bound: float) -> list[tuple[Row, Suspicion]]:
         new = self._side(cell)
@@ -137,8 +146,12 @@ class Regressions:
         return [(row, one) for row, one in found if one is not None]
 
     def _line_up(self, cell: Cell, bound: float) -> None:
-        doubted = [(row, one) for row, one in self.suspects[cell] if one.told]
-        if not doubted or self._same_artifact(cell, doubted[0][1]):
+        doubted = [
+            (row, one)
+            for row, one in self.suspects[cell]
+            if one.told and not self._same_artifact(cell, one)
+        ]
+        if not doubted:
             return
         earlier = self._kept(cell, doubted[0][1])
         if isinstance(earlier, str):
@@ -154,8 +167,8 @@ class Regressions:
     def _same_artifact(self, cell: Cell, one: Suspicion) -> bool:
         assert one.run is not None
         before = self.past.artifact(one.run, cell.id)
-        now = self.run.engine.artifact(cell).path / "artifact" / "manifest.json"
-        return before is not None and before["sha256"] == file_digest(now)
+        now = self.run.engine.artifact(cell).path
+        return before is not None and _whole(now, before["sha256"])
 
     def _kept(self, cell: Cell, one: Suspicion) -> Path | str:
         """Where the earlier artifact is kept, or a sentence saying why it is not."""
@@ -163,13 +176,17 @@ class Regressions:
         known = self.past.artifact(one.run, cell.id)
         if known is None:
             return f"the run {one.run} does not say which artifact it measured"
+        kept = artifacts.place(self.past.history, known["sha256"])
+        if kept.is_dir():
+            return kept if _whole(kept, known["sha256"]) else f"{kept} is another artifact"
         try:
             entry = self.run.engine.cache.open("artifacts", known["key"])
         except DamagedEntry as damage:
             return f"the artifact of {one.run} is damaged: {damage}"
         if entry is None:
-            return f"the artifact of {one.run} ({known['sha256'][:12]}) is not in this cache"
-        if file_digest(entry.path / "artifact" / "manifest.json") != known["sha256"]:
+            short = known["sha256"][:12]
+            return f"the artifact of {one.run} ({short}) is neither in this cache nor the history"
+        if not _whole(entry.path, known["sha256"]):
             return f"the artifact in this cache is not the one that {one.run} measured"
         return entry.path
 
@@ -205,79 +222,7 @@ class Regressions:
         return {**found, "confirmation": ratios}
 
 
-def told(run: Run, header: dict[str, Any]) -> dict[str, Any]:
-    """What a whole run says beside the accepted one, for its record: see schema.json."""
-    assert run.settings.history is not None
-    try:
-        past = Past(run.settings.history, header)
-    except RecordError as error:
-        return {"accepted": None, "reason": str(error), "compared": 0}
-    found: dict[str, Any] = {
-        "accepted": past.old.name if past.old else None,
-        "machine": past.machine,
-        "reason": past.broken or past.absent,
-        "compared": 0,
-    }
-    if past.old is None:
-        return found
-    verdicts = run.records.values()
-    rows = {row.key: row for row in (_row(header["run"], one) for one in verdicts)}
-    new = Side({**header, "artifacts": header["artifacts"]}, rows, Samples(run.settings.report))
-    compared = compare.compare(past.old, new)
-    evidence = [one["evidence"] for one in verdicts if one["gate"] == "regression"]
-    pairs = [one for one in evidence if one.get("speed") or one.get("accuracy") or "size" in one]
-    asked = [cell for cell in compared.missing if _asked(run, past.old, cell)]
-    return {
-        **found,
-        "compared": len(pairs),
-        "missing": asked,
-        "new": compared.added,
-        "renamed": {old: now for old, now in compared.renamed if old in asked},
-        "errored": compared.errored,
-        "gains": [
-            f"{one['id']}, batch {pair['batch']}: {pair['earlier']:.3g}, then {pair['now']:.3g}"
-            for one in verdicts
-            if one["gate"] == "regression"
-            for pair in one["evidence"].get("speed") or ()
-            if pair["gain"]
-        ],
-        "software": past.software,
-    }
-
-
-def _row(run: str, one: dict[str, Any]) -> Row:
-    cell = one["cell"]
-    numbers = (one["status"], one["value"], one["low"], one["high"])
-    names = (run, cell["model"], cell["technique"], cell["target"], one["gate"], one["batch"])
-    return Row(*names, *numbers, None, None, None, None)
-
-
-def _asked(run: Run, old: Side, cell: str) -> bool:
-    """Whether the options of this run choose a cell of the accepted one."""
-    row = next(row for row in old.rows.values() if row.cell == cell)
-    settings = run.settings
-    chosen = (
-        (settings.targets, row.target),
-        (settings.models, row.model),
-        (settings.techniques, row.technique),
-    )
-    return all(not names or any(names_match(one, name) for one in names) for names, name in chosen)
-
-
-def part(header: dict[str, Any]) -> bool:
-    """Whether a run measures only a part of what the accepted one did, and others the rest."""
-    return bool(header.get("shard") or header["options"].get("changed_since"))
-
-
-def keep(run: Run) -> str | None:
-    """Add the finished run to the history; why it could not be, or None.
-
-    A shard is added by `python -m reports merge`.
-    """
-    assert run.settings.history is not None
-    report = run.settings.report
-    try:
-        History.open(run.settings.history).add(records.read(report), report / "samples")
-    except RecordError as error:
-        return str(error)
-    return None
+def _whole(folder: Path, sha256: str) -> bool:
+    """Whether a folder holds this artifact; its other files are checked when it is opened."""
+    manifest = folder / artifacts.INSIDE / artifacts.MANIFEST
+    return manifest.is_file() and file_digest(manifest) == sha256

@@ -21,11 +21,11 @@ from reports.records import RecordError
 from suites import (
     ablation,
     exporting,
+    keeping,
     matrix,
     options,
     plan,
     recording,
-    regression,
     usual,
     verdicts,
 )
@@ -152,6 +152,7 @@ class Run:
             self._lanes(self.asked_cells)
         self.progress.remaining = self.remaining
         self._answers: dict[Question, tuple[Verdict, float]] = {}
+        self._verdicts: dict[Cell, dict[tuple[str, int | None], Verdict]] = {}
         self.begun = True
 
     def _prepare_folder(self) -> None:
@@ -277,21 +278,20 @@ class Run:
                 self.time_up = str(up)
                 pytest.skip(self.time_up)
             self._answers[question] = (verdict, time.monotonic() - began)
+            self._verdicts.setdefault(cell, {})[gate, batch] = verdict
         return self._answers[question][0]
 
     def answered(self, cell: Cell) -> dict[tuple[str, int | None], Verdict]:
         """A cell's verdicts so far."""
-        return {
-            (gate, batch): verdict
-            for (one, gate, batch), (verdict, _) in self._answers.items()
-            if one == cell
-        }
+        return self._verdicts.get(cell, {})
 
     def timed_cells(self) -> list[Cell]:
-        """The cells that have been asked for a speed, and those that never will be."""
-        timed = {cell for cell, gate, _ in self.selected.values() if gate == "speed"}
-        answered = {cell for cell, gate, _ in self._answers if gate == "speed"}
-        return [cell for cell in self.asked_cells if cell in answered or cell not in timed]
+        """The cells that have a measured speed by now."""
+        return [
+            cell
+            for cell, verdicts in self._verdicts.items()
+            if any(gate == "speed" and one.value for (gate, _), one in verdicts.items())
+        ]
 
     def _learn(self, cell: Cell, gate: str) -> None:
         """A worker of pytest-xdist learns by being asked which cells are its own to time.
@@ -378,7 +378,7 @@ class Run:
         interrupted = recording.interruption(exitstatus, missing, self.settings.max_minutes, up)
         if self.settings.history:
             self.save(complete=False, interrupted="comparing with earlier runs")
-            self.compared = regression.told(self, self.header)
+            self.compared = keeping.told(self, self.header)
         self.save(complete=interrupted is None, interrupted=interrupted)
         self._remember_speeds()
         if self.settings.export:
@@ -388,10 +388,10 @@ class Run:
         if not measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             failed = exitstatus == pytest.ExitCode.TESTS_FAILED
             return exitstatus if failed else int(pytest.ExitCode.NO_TESTS_COLLECTED)
-        if self.settings.history and interrupted is None and not regression.part(self.header):
-            self.unkept = regression.keep(self)
+        if self.settings.history and interrupted is None and not keeping.part(self.header):
+            self.unkept = keeping.keep(self)
         if exitstatus == pytest.ExitCode.OK and self.settings.gate == "release":
-            whole = self.compared is not None and not regression.part(self.header)
+            whole = self.compared is not None and not keeping.part(self.header)
             lost = whole and not compare.holds(self.compared or {})
             if self.header["contaminated"] or lost:
                 return int(pytest.ExitCode.TESTS_FAILED)

@@ -13,7 +13,7 @@ from rich.table import Table
 from reports import formats, records
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
-from suites import regression
+from suites import keeping
 from suites.builds import BUILD
 from suites.durations import spoken
 from suites.sections import WORDS
@@ -178,7 +178,7 @@ def _history(run: Run) -> list[str]:
     if found["accepted"]:
         compared = formats.count(found["compared"], "cell")
         lines.append(f"history: {compared} compared with the accepted run {found['accepted']}")
-        missing = [] if regression.part(run.header) else found["missing"]
+        missing = [] if keeping.part(run.header) else found["missing"]
         names = {"missing": missing, "new": found["new"], "faster": found["gains"]}
         names |= {"now refused or failed": found["errored"], "software": found["software"]}
         for what, cells in names.items():

@@ -15,7 +15,7 @@ import reports_fixtures as fixtures
 
 from reports import records
 from reports.history import samples
-from reports.history.store import History
+from reports.history.store import ARTIFACTS, History
 from reports.records import Records
 
 GATES = ("evidence", "reload", "accuracy", "fidelity", "size")
@@ -106,6 +106,8 @@ def large(folder: Path, runs: int, cells: int, ratio: Ratio | None = None) -> in
             for cell, (model, technique) in enumerate(names):
                 speed = (ratio(number, technique) if ratio else 2.0) * (1 + cell % 7)
                 file.write(_cell(run_id(number), model, technique, speed, rng.normal(0, NOISE, 4)))
+        artifacts = {f"{m}-{t}-cpu": {"sha256": "0" * 64, "key": "0" * 64} for m, t in names}
+        (place / ARTIFACTS).write_text(json.dumps(artifacts))
         if number >= runs - 2:
             _samples(place / samples.FILE, [f"{m}-{t}-cpu" for m, t in names], rng)
     return runs * cells * VERDICTS

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import history_generated as generated
@@ -46,6 +48,18 @@ def test_each_command_has_help_that_says_what_it_does(command, capsys):
     text = capsys.readouterr().out
     assert "--history DIR" in text
     assert len(text.splitlines()) > 8
+
+
+@pytest.mark.parametrize("package", ["duckdb", "ruptures"])
+def test_an_absent_package_is_named_with_the_line_that_installs_it(
+    say, history, monkeypatch, package
+):
+    for number in range(6):
+        generated.add(history, number, ratios={"t": 4.0})
+    monkeypatch.setitem(sys.modules, package, None)
+    code, _, err = say("trend", "resnet18", "t")
+    assert code == 4
+    assert f"{package}, which is not installed; pip install 'optgauge[history]'" in err.lower()
 
 
 def test_an_empty_history_says_how_to_fill_it(say, history):
@@ -104,6 +118,24 @@ def test_a_contaminated_run_is_not_accepted(say, history):
     code, _, err = say("accept", name, "--yes")
     assert code == 4
     assert "contaminated" in err
+
+
+def test_accept_keeps_the_artifacts_that_a_cache_has(say, history, tmp_path):
+    folder = tmp_path / "cache" / "artifacts" / ("k" * 32) / "artifact"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    sha256 = hashlib.sha256(b"{}").hexdigest()
+    known = {
+        "resnet18-a-cpu": {"sha256": sha256, "key": "k" * 64},
+        "resnet18-b-cpu": {"sha256": "0" * 64, "key": "k" * 64},
+    }
+    name = generated.add(history, 1, ratios={"a": 4.0, "b": 4.0}, artifacts=known)
+    for _ in range(2):
+        code, out, _ = say("accept", name, "--yes", "--artifacts", str(tmp_path / "cache"))
+        assert code == 0
+        assert "1 artifact of" in out
+        assert "the artifact of resnet18-b-cpu" in out
+    assert [path.name for path in (history.path / "artifacts").iterdir()] == [sha256]
 
 
 def test_each_machine_class_has_a_baseline_of_its_own(say, history):
@@ -264,7 +296,7 @@ def test_shards_become_one_run_with_its_page_and_samples(say, history, tmp_path)
         "resnet18-a-cpu.npz", "resnet18-b-cpu.npz",
     ]  # fmt: skip
     assert (out / "index.html").exists()
-    assert "1 cell of the accepted run are missing" in text
+    assert "1 cell of the accepted run not measured" in text
     assert history.names == [found.run["run"]]
 
 

@@ -149,13 +149,16 @@ def test_an_unwritable_folder_is_said_so_also_to_a_user_who_is_not_root(history)
     done = aside(
         """
         import os, sys
+        from reports.history.index import Index
         from reports.history.store import History
         from reports.records import RecordError
         if os.geteuid() == 0:
             os.setuid(65534)
         else:
             os.chmod(sys.argv[1], 0o555)
-        print(len(History.open(sys.argv[1]).names), "run readable")
+        history = History.open(sys.argv[1])
+        (name,) = history.names
+        print(len(Index(history).run_rows(name)), "verdicts readable")
         try:
             History.open(sys.argv[1], create=True)
         except RecordError as error:
@@ -163,7 +166,7 @@ def test_an_unwritable_folder_is_said_so_also_to_a_user_who_is_not_root(history)
         """,
         str(history.path),
     )
-    assert "1 run readable" in done.stdout, done.stderr
+    assert "9 verdicts readable" in done.stdout, done.stderr
     assert "cannot be written (Permission denied)" in done.stdout
 
 

@@ -130,7 +130,28 @@ def test_without_the_earlier_artifact_nothing_is_confirmed_and_a_gain_is_told(pl
     again = place.run("again", 6, *words)
     verdict = again.verdicts(SLOWED)["regression"]
     assert verdict["status"] == "INCONCLUSIVE"
-    assert "is not in this cache" in verdict["reason"]
+    assert "is neither in this cache nor the history" in verdict["reason"]
+
+
+def test_an_artifact_kept_in_the_history_confirms_on_a_machine_without_it(place, first):
+    cache = place.folder / "cache"
+    accept = ["accept", first.run["run"], "--yes", "--history", str(place.history)]
+    assert main([*accept, "--artifacts", str(cache)]) == 0
+    key = first.run["artifacts"][SLOWED]["key"]
+    shutil.rmtree(cache / "artifacts" / key[:32])
+    words = ("--effort=quick", "-k", "slowed and (speed or regression)")
+    ran = place.run("far", 7, *words)
+    verdict = ran.verdicts(SLOWED)["regression"]
+    assert "both artifacts timed in turns here" in verdict["reason"], ran.output
+    # A changed byte in it, and it is not what was measured.
+    (weights,) = (place.history / "artifacts").glob(
+        f"{first.run['artifacts'][SLOWED]['sha256']}/artifact/*.safetensors"
+    )
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    ran = place.run("changed", 8, *words)
+    verdict = ran.verdicts(SLOWED)["regression"]
+    assert verdict["status"] == "INCONCLUSIVE"
+    assert "differs from its SHA-256" in verdict["reason"]
 
 
 def test_a_release_fails_when_a_cell_of_the_accepted_run_is_not_asked(place, first):
@@ -142,7 +163,7 @@ def test_a_release_fails_when_a_cell_of_the_accepted_run_is_not_asked(place, fir
     assert ran.code == 1
     assert ran.run["history"]["missing"] == [NONE]
     assert f"missing: {NONE}" in ran.output
-    assert "1 cell of the accepted run are missing" in ran.output
+    assert "1 cell of the accepted run not measured" in ran.output
 
 
 def test_a_run_that_compares_nothing_is_no_release(place, first):

@@ -8,9 +8,12 @@ is meant, say so with --new-level and the reason, and that comparison begins ane
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from reports import formats
 from reports.commands import _history
-from reports.history import compare, machine, side, text
+from reports.history import artifacts, compare, machine, side, text
+from reports.history.store import History
 from reports.records import RecordError
 
 
@@ -21,6 +24,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--new-level",
         metavar="REASON",
         help="slower is meant: compare with no level from before this run; written down",
+    )
+    parser.add_argument(
+        "--artifacts",
+        metavar="CACHE",
+        type=Path,
+        help="keep the run's artifacts in the history too, from the run's --cache: to confirm "
+        "regressions on machines whose cache lacks them",
     )
     _history.confirmation(parser)
 
@@ -38,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     before = history.accepted.get(kind)
     if before is None:
         print(f"machine class {kind} has no baseline yet")
-    elif before.run == name and options.new_level is None:
+    elif before.run == name and options.new_level is None and options.artifacts is None:
         print(f"{name} is the baseline of machine class {kind} already")
         return 0
     elif before.run not in history.runs:
@@ -50,6 +60,15 @@ def run(options: argparse.Namespace) -> int:
     if not _history.confirmed(f"Make {name} the baseline of {kind}?", options.yes):
         print("nothing was changed")
         return 1
+    if options.artifacts is not None:
+        _keep(history, name, options.artifacts)
     history.accept(name, options.new_level)
     print(f"{name} is now the baseline of machine class {kind}")
     return 0
+
+
+def _keep(history: History, run: str, cache: Path) -> None:
+    kept, absent = artifacts.keep(history, run, cache)
+    print(f"{formats.count(kept, 'artifact')} of {run} kept in {history.path / artifacts.FOLDER}")
+    for cell in absent:
+        print(f"not in {cache}: the artifact of {cell}; its regressions cannot be confirmed by it")

@@ -97,9 +97,6 @@ def compare(old: Side, new: Side) -> Comparison:
     software = machine.differing(machine.software(old.run), machine.software(new.run))
     if differing:
         return Comparison(old, new, differing, software)
-    cells_old, cells_new = old.cells, new.cells
-    missing = [cell for cell in cells_old if cell not in cells_new]
-    added = [cell for cell in cells_new if cell not in cells_old]
     unpaired = {
         model: why
         for model in dict.fromkeys(row.model for row in new.rows.values())
@@ -119,19 +116,35 @@ def compare(old: Side, new: Side) -> Comparison:
             alone.setdefault(f"{row.gate}: {found}", []).append(row.cell)
         if SEVERITY.index(before.status) != SEVERITY.index(row.status):
             turned.append((before, row))
-    errored = [cell for cell in cells_new if cells_old.get(cell, False) and not cells_new[cell]]
-    renamed = list(_renamed(missing, added, old, new))
-    return Comparison(
-        old, new, [], software, unpaired, changes, alone, turned, missing, added, renamed, errored
-    )
+    return Comparison(old, new, [], software, unpaired, changes, alone, turned, *cells(old, new))
+
+
+class Cells(NamedTuple):
+    """Which cells two runs do not have in common. errored: measured before, refused or failed now.
+
+    renamed: missing cells with the new ones that they seem to be.
+    """
+
+    missing: list[str]
+    added: list[str]
+    renamed: list[tuple[str, str]]
+    errored: list[str]
+
+
+def cells(old: Side, new: Side) -> Cells:
+    """The cells that only one of two runs has, or has measured."""
+    missing = [cell for cell in old.cells if cell not in new.cells]
+    added = [cell for cell in new.cells if cell not in old.cells]
+    errored = [cell for cell, measured in new.cells.items() if old.cells.get(cell) and not measured]
+    return Cells(missing, added, list(_renamed(missing, added, old, new)), errored)
 
 
 def holds(told: Record) -> bool:
-    """Whether a release may go on by what its record's `history` says: nothing is gone.
+    """Whether a release may go on by its record's `history`: all that was measured still is.
 
     Zero compared pairs are a failure: a comparison that compares nothing is always green.
     """
-    return bool(told["compared"]) and not told.get("missing")
+    return bool(told["compared"]) and not (told.get("missing") or told.get("errored"))
 
 
 def changed_model(old: Side, new: Side, model: str) -> str | None:
@@ -188,7 +201,7 @@ def _interval(
     A clear cell stops after two processes, whose spread says little: it counts as at least that of
     the run's A/A cells. Without those by B. Welch (Biometrika 34, 1947).
     """
-    if not old or not new or min(len(old), len(new)) < 2:
+    if not old or not new or min(len(old), len(new)) < 2 or None in (*old, *new):
         return None, None
     from scipy import special
 

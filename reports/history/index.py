@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,8 +121,8 @@ class Index:
     def _files(self, runs: Iterable[str]) -> list[str]:
         """The index's files of these runs, made where missing; damaged runs are left out."""
         assert self.history is not None
-        folder = self.history.path / "index"
-        present = set(os.listdir(folder)) if folder.is_dir() else set()
+        folder = self._folder
+        present = set(os.listdir(folder))
         found = []
         for run in runs:
             try:
@@ -133,9 +135,23 @@ class Index:
                 self.damaged[run] = str(error)
         return found
 
+    @cached_property
+    def _folder(self) -> Path:
+        """Where the index lies: in the history, or elsewhere for a while if that is read-only."""
+        assert self.history is not None
+        folder = self.history.path / "index"
+        try:
+            folder.mkdir(exist_ok=True)
+            probe = folder / f"{ASIDE}{secrets.token_hex(6)}"
+            probe.touch()
+            probe.unlink()
+        except OSError:
+            self._temporary = tempfile.TemporaryDirectory(prefix="optgauge-index-")
+            return Path(self._temporary.name)
+        return folder
+
     def _make(self, source: Path, path: Path) -> None:
         self._whole(source, records.read_run(source))
-        path.parent.mkdir(exist_ok=True)
         aside = path.with_name(f"{ASIDE}{secrets.token_hex(6)}")
         try:
             self._ask(source, f"COPY ({_ROWS}) TO '{_quoted(aside)}' ({_SMALL})")

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from reports import records
-from reports.history import machine
+from reports.history import artifacts, machine
 from reports.history.index import Index, Key, Row
 from reports.history.samples import Samples
 from reports.plain import mapping
@@ -45,7 +45,11 @@ class Side:
 
     def artifact(self, cell: str) -> str | None:
         """SHA-256 of a cell's artifact, by which it is kept."""
-        return mapping(mapping(self.run.get("artifacts")).get(cell)).get("sha256")
+        return mapping(self._artifacts.get(cell)).get("sha256")
+
+    @cached_property
+    def _artifacts(self) -> dict[str, dict[str, str]]:
+        return artifacts.known(self.run, self.samples.folder)
 
 
 def of_run(index: Index, run: str) -> Side:

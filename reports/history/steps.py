@@ -7,6 +7,7 @@ the largest cumulative sum, so that choosing the place is counted in).
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -38,6 +39,13 @@ class Creep(NamedTuple):
     ratio: float
     p: float
     runs: int
+
+
+def check() -> None:
+    """RecordError where ruptures is not installed."""
+    if importlib.util.find_spec("ruptures") is None:
+        what = "steps of a series are found with ruptures, which is not installed"
+        raise RecordError(None, None, what, "pip install 'optgauge[history]'")
 
 
 def steps(logs: Sequence[float]) -> list[Step]:
@@ -78,12 +86,9 @@ def _ends(logs: Sequence[float]) -> list[int]:
     count = len(logs)
     if count < FEWEST:
         return [count]
-    try:
-        import ruptures
-    except ImportError:
-        what = "steps of a series are found with ruptures, which is not installed"
-        raise RecordError(None, None, what, "pip install 'optgauge[history]'") from None
+    check()
     import numpy as np
+    import ruptures
 
     values = np.asarray(logs, dtype=float)
     # The noise from one run to the next, by the median: a step hardly moves it.

@@ -3,6 +3,7 @@
     history.json                      marks the folder, with its schema
     runs/RUN/records.jsonl            the run's records without the single times of its pictures
     runs/RUN/samples.npz              per-sample results of its cells
+    runs/RUN/artifacts.json           SHA-256 and cache key of their artifacts
     accepted/*.json                   which run was made the baseline of which machine class
     artifacts/SHA256/                 artifacts kept for confirming, where asked for
     index/                            derived from the runs, and made again when it is gone
@@ -18,34 +19,24 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from reports import records
-from reports.history import machine, samples
+from reports.history import acceptances, machine, samples
+from reports.history.acceptances import Accepted
 from reports.plain import mapping
 from reports.records import Record, RecordError, Records
 
 MARK = "history.json"
 VERSION = 1
 ASIDE = ".adding-"
+ARTIFACTS = "artifacts.json"
 IGNORED = f"index/\n{ASIDE}*\n"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A run made the baseline of a machine class. new_level: why slower is meant, or None."""
-
-    run: str
-    machine: str
-    at: str
-    new_level: str | None = None
 
 
 @dataclass
@@ -161,8 +152,12 @@ class History:
             raise RecordError(None, None, f"a run called {name!r}", "use letters, digits, `.-_`")
         final = self.folder(name)
         try:
-            with self._aside("runs") as aside:
-                records.write(aside / records.FILE, found.run, map(_slim, found.verdicts))
+            with self.aside("runs") as aside:
+                # In a file of their own: a trend reads the records of all runs, and none of these.
+                content = json.dumps(found.run.get("artifacts") or {}, indent=0, allow_nan=False)
+                records.replace(aside / ARTIFACTS, content.encode())
+                header = {name: part for name, part in found.run.items() if name != "artifacts"}
+                records.write(aside / records.FILE, header, map(_slim, found.verdicts))
                 samples.pack(folder, [one["id"] for one in found.verdicts], aside / samples.FILE)
                 # Of two that add the same run one finds the folder there, and full.
                 os.rename(aside, final)
@@ -181,7 +176,8 @@ class History:
         return final
 
     @contextlib.contextmanager
-    def _aside(self, kind: str) -> Iterator[Path]:
+    def aside(self, kind: str) -> Iterator[Path]:
+        """A folder to write in, beside where it is renamed to when it is whole."""
         folder = self.path / kind
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f"{ASIDE}{secrets.token_hex(6)}"
@@ -201,21 +197,12 @@ class History:
     @property
     def acceptances(self) -> list[Accepted]:
         """Every acceptance, oldest first."""
-        found = []
-        folder = self.path / "accepted"
-        for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
-            found.append(_accepted(path))
-        return found
+        return acceptances.read(self.path / acceptances.FOLDER)
 
     def accept(self, run: str, new_level: str | None = None) -> Accepted:
         """Make a run the baseline of its machine class."""
-        now = time.time_ns()
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now // 10**9))
-        one = Accepted(run, machine.class_of(self.runs[run]), at, new_level)
-        content = {"kind": "accepted", "schema": VERSION, **vars(one)}
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9))
-        name = f"{stamp}.{now % 10**9:09d}-{secrets.token_hex(2)}.json"
-        records.replace(self.path / "accepted" / name, (json.dumps(content) + "\n").encode())
+        one = Accepted(run, machine.class_of(self.runs[run]), acceptances.now(), new_level)
+        acceptances.write(self.path / acceptances.FOLDER, one)
         return one
 
     # Clearing
@@ -257,22 +244,6 @@ def _slim(verdict: Record) -> Record:
         if isinstance(slim.get(arm), dict) and "samples" in slim[arm]:
             slim[arm] = {key: value for key, value in slim[arm].items() if key != "samples"}
     return slim
-
-
-def _accepted(path: Path) -> Accepted:
-    fields: dict[str, Any] = {}
-    try:
-        fields = mapping(json.loads(path.read_text()))
-        wrong = None if fields.get("kind") == "accepted" else "not an acceptance"
-    except (OSError, ValueError) as error:
-        wrong = f"not strict JSON ({error})"
-    if isinstance(fields.get("schema"), int) and fields["schema"] > VERSION:
-        wrong = f"of schema {fields['schema']}, newer than the {VERSION} known here"
-    texts = [fields.get(key) for key in ("run", "machine", "at")]
-    if wrong or not all(isinstance(text, str) for text in texts):
-        advice = "restore it, or remove it and accept the run again"
-        raise RecordError(path, None, wrong or "run, machine or at is missing", advice)
-    return Accepted(fields["run"], fields["machine"], fields["at"], fields.get("new_level"))
 
 
 def _sync(folder: Path) -> None:
