@@ -59,10 +59,22 @@ class Cache:
         return (self.path(kind, key) / MANIFEST).is_file()
 
     def open(self, kind: str, key: str) -> Entry | None:
-        """The entry, checked; None when there is none.
+        """The entry, checked and noted as used now; None when there is none.
 
         Raises DamagedEntry when a file is missing, foreign, or differs from the manifest.
         """
+        entry = self.check(kind, key)
+        if entry is not None:
+            with contextlib.suppress(OSError):  # of a cache that cannot be written, no age is kept
+                os.utime(entry.path / MANIFEST)
+        return entry
+
+    def used(self, kind: str, key: str) -> float:
+        """When an entry was last made or opened, in seconds since the epoch."""
+        return (self.path(kind, key) / MANIFEST).stat().st_mtime
+
+    def check(self, kind: str, key: str) -> Entry | None:
+        """What `open` gives, without noting it as used."""
         path = self.path(kind, key)
         manifest = path / MANIFEST
         if not path.exists():
@@ -106,14 +118,26 @@ class Cache:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def store(self, kind: str, key: str, directory: Path, meta: Mapping[str, Any]) -> Entry:
-        """Turn a scratch folder's contents into an entry."""
+    def store(
+        self,
+        kind: str,
+        key: str,
+        directory: Path,
+        meta: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+    ) -> Entry:
+        """Turn a scratch folder's contents into an entry.
+
+        inputs: what its key is the digest of, kept so that another machine can tell what it is.
+        """
         files = {
             name: {"bytes": (directory / name).stat().st_size, "sha256": hash_}
             for name in _files(directory)
             for hash_ in [file_digest(directory / name)]
         }
         manifest = {"schema": 1, "key": key, "files": files, "meta": dict(meta)}
+        if inputs is not None:
+            manifest["inputs"] = dict(inputs)
         text = json.dumps(manifest, indent=1, allow_nan=False)
         with (directory / MANIFEST).open("w") as file:
             file.write(text)

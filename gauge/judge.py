@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from gauge.judge_cost import judge_memory, judge_size, judge_speed
 from gauge.judge_quality import judge_accuracy, judge_evidence, judge_fidelity, judge_reload
+from gauge.judge_regression import judge_regression
 from gauge.policy_entry import Waiver
 from gauge.verdict import Status, Verdict
 
@@ -23,6 +24,7 @@ __all__ = [
     "judge_evidence",
     "judge_fidelity",
     "judge_memory",
+    "judge_regression",
     "judge_reload",
     "judge_size",
     "judge_speed",

@@ -6,6 +6,7 @@ import importlib.metadata
 import math
 import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,10 +133,12 @@ def threads_problem(requested: int, allowed: Allowance) -> str | None:
 
 
 def fingerprint(threads: Threads | None = None) -> dict[str, Any]:
-    """What must agree for two runs' times to be compared; names no host, user or path.
+    """What this machine is and what runs on it; names no host, user or path.
 
     threads: what the run uses, by default `default_threads`. memory_bytes is the machine's.
-    `gpu` is None: only a worker may touch the device.
+    `gpu` is None: only a worker may touch the device. image: the container image's name, which
+    nothing inside it knows, as OPTGAUGE_IMAGE tells it. driver: NVIDIA's. Which of these must agree
+    for two runs to be compared says reports.history.machine.
     """
     import psutil
 
@@ -152,6 +155,9 @@ def fingerprint(threads: Threads | None = None) -> dict[str, Any]:
         "gpu": None,
         "kernel": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
+        "os": _os_name(),
+        "image": os.environ.get("OPTGAUGE_IMAGE"),
+        "driver": _driver(),
     }
 
 
@@ -194,6 +200,20 @@ def _cpu_name(cpuinfo: dict[str, str]) -> str:
         return cpuinfo["model name"]
     parts = [cpuinfo[key] for key in ("cpu implementer", "cpu part") if key in cpuinfo]
     return " ".join([platform.machine(), *parts])
+
+
+def _os_name() -> str | None:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
+        return None
+
+
+def _driver(root: str | Path = "/") -> str | None:
+    """The version of NVIDIA's kernel module, None without one."""
+    text = _read(Path(root, "proc/driver/nvidia/version")) or ""
+    found = re.search(r"Kernel Module(?: for \S+)?\s+(\d[\d.]*)", text)
+    return found[1] if found else None
 
 
 def _read(path: Path) -> str | None:

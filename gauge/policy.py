@@ -42,6 +42,8 @@ DEFAULTS = {
     "training_accuracy": Limit("training_accuracy", max=0.01),
     "training_memory": Limit("training_memory", max=1.10),
     "training_speed": Limit("training_speed", min=1.0),
+    # What a speed limit leaves to noise: nearer ones cannot be decided.
+    "regression": Limit("regression", min=0.97),
 }
 """What a cell is held to when the file says nothing; fidelity has no default."""
 

@@ -26,6 +26,7 @@ DIRECTIONS = {
     "training_accuracy": "max",
     "training_memory": "max",
     "training_speed": "min",
+    "regression": "min",
 }
 
 Rank = tuple[int, int, int]

@@ -68,10 +68,11 @@ SCALES: dict[str, Scale] = {
     "training_accuracy": Scale("fraction", "lower"),
     "training_memory": Scale("ratio", "lower"),
     "training_speed": Scale("ratio", "higher"),
+    "regression": Scale("ratio", "higher"),
 }
 
 GATES = tuple(SCALES)
-"""The questions asked of a cell, in the order they are asked."""
+"""The questions asked of a cell, in the order they are asked; the last with `--history` only."""
 
 TRAINING_GATES = tuple(gate for gate in GATES if gate.startswith("training_"))
 """Those asked of a technique that trains, and no others are."""

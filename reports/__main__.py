@@ -1,14 +1,15 @@
-"""`python -m reports`: pages made again from the records of a run, without measuring."""
+"""`python -m reports`: what the records of runs say, without measuring."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
-from reports import records, render
+from reports import commands, records
 
 USAGE_ERROR = 4
 """pytest's own exit code for wrong use; unreadable records count as that."""
@@ -21,37 +22,24 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line: a subcommand for each file of reports/commands."""
     main_parser = _Parser(prog="python -m reports", description=__doc__)
-    commands = main_parser.add_subparsers(metavar="COMMAND", required=True)
-    command = commands.add_parser(
-        "render",
-        help="write index.html and summary.md from records.jsonl",
-        description="Write index.html and summary.md from a run's records; measures nothing.",
-    )
-    command.add_argument(
-        "records", metavar="DIR", type=Path, help="the directory of records.jsonl, or that file"
-    )
-    command.add_argument(
-        "--out", metavar="DIR", type=Path, help="where to write (default: beside the records)"
-    )
-    command.add_argument(
-        "--partial",
-        action="store_true",
-        help="show what is whole in a damaged record file, and say what is not",
-    )
-    command.set_defaults(run=_render)
+    subcommands = main_parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in sorted(module.name for module in pkgutil.iter_modules(commands.__path__)):
+        if name.startswith("_"):
+            continue
+        module = importlib.import_module(f"reports.commands.{name}")
+        words = (module.__doc__ or "").strip()
+        first = words.split("\n", 1)[0].rstrip(".")
+        command = subcommands.add_parser(
+            name.replace("_", "-"),
+            help=first[:1].lower() + first[1:],
+            description=words,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(command)
+        command.set_defaults(run=module.run)
     return main_parser
-
-
-def _render(options: argparse.Namespace) -> int:
-    path = records.locate(options.records)
-    found = records.read_partial(path) if options.partial else records.read(path)
-    for problem in found.problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    directory = options.out or path.parent
-    print(render.write(found, directory))
-    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

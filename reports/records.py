@@ -127,6 +127,23 @@ def read(path: Path | str) -> Records:
     return Records(*records)
 
 
+def read_run(path: Path | str) -> Record:
+    """The run's own record alone, the first line of a file; RecordError if that line is off."""
+    path = locate(path)
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+    except OSError as error:
+        found = f"it cannot be read ({error.strerror or type(error).__name__})"
+        raise RecordError(path, None, found, "restore it, or name another") from error
+    if not line.strip():
+        _refuse(path, None, "the file is empty", "restore it, or name another")
+    try:
+        return _record(path, 1, line.decode("utf-8"), "run", True)
+    except UnicodeDecodeError:
+        raise RecordError(path, 1, "bytes that are not UTF-8", _DAMAGED) from None
+
+
 def read_partial(path: Path | str) -> Records:
     """The records that are whole, with the list of problems; RecordError without a run's line."""
     path = locate(path)

@@ -67,6 +67,13 @@ def page(records: Records) -> str:
     return text
 
 
+def fill(template: str, context: dict[str, Any]) -> str:
+    """A page of its own from a template without scripts, in the style of a run's page."""
+    style = _asset("style.css")
+    values = {**context, "style": style, "csp": _csp(style, Markup(""))}
+    return _environment().get_template(template).render(values)
+
+
 def _fill(context: dict[str, Any], summary: Summary, level: int) -> str:
     sections = (view.section(cell, level) for cell in summary.cells)
     data = context["data"] if level == 0 else ""

@@ -227,9 +227,19 @@ def _doubts(records: Records, coverage: Coverage, undecided: list[Line]) -> list
     if undecided:
         number = sum(len(line.verdicts) for line in undecided)
         doubts.append(f"{formats.count(number, 'gate')} could not be decided")
+    if lost := missing(run):
+        doubts.append(f"{formats.count(len(lost), 'cell')} of the accepted run not measured")
     if run.get("contaminated"):
         doubts.append(CONTAMINATED)
     return doubts
+
+
+def missing(run: Record) -> list[str]:
+    """Cells that the accepted run measured and this one does not; a shard alone lacks nothing."""
+    told = run.get("history") or {}
+    if run.get("shard"):
+        return []
+    return [*(told.get("missing") or []), *(told.get("errored") or [])]
 
 
 CONTAMINATED = (

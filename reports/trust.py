@@ -8,7 +8,7 @@ from typing import Any
 from reports import formats, names
 from reports.formats import ABSENT
 from reports.records import Record
-from reports.summarize import Summary
+from reports.summarize import Summary, missing
 
 GOOD, WARN, BAD, UNKNOWN = "good", "warn", "bad", "unknown"
 
@@ -51,10 +51,28 @@ def checks(summary: Summary) -> list[Check]:
         _threads(run.get("machine") or {}),
         _commit(run),
         *(Check(WARN, "Notice", names.first_line(text)) for text in (run.get("notices") or [])[:5]),
-        Check(
-            UNKNOWN, "Earlier run", "none was compared: nothing here says better or worse than it"
-        ),
+        _earlier(run),
     ]
+
+
+def _earlier(run: Record) -> Check:
+    told, title = run.get("history"), "Earlier run"
+    if not told:
+        nothing = "none was compared: nothing here says better or worse than it"
+        return Check(UNKNOWN, title, nothing)
+    if not told.get("accepted"):
+        return Check(UNKNOWN, title, told.get("reason") or "none is accepted")
+    found = f"{formats.count(told['compared'], 'cell')} compared with {told['accepted']}"
+    lists = {"missing": missing(run), "new": told.get("new"), "faster": told.get("gains")}
+    for word, cells in lists.items():
+        if cells:
+            more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+            found += f"; {len(cells)} {word}: {', '.join(cells[:3])}{more}"
+    if told.get("software"):
+        found += f"; software changed: {', '.join(told['software'])}"
+    if not told["compared"] or missing(run):
+        return Check(BAD, title, found, "What is not compared is no better: find out why.")
+    return Check(WARN if told.get("software") else GOOD, title, found)
 
 
 def _options(run: Record) -> str:

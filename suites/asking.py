@@ -8,15 +8,44 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gauge import verdict
 from gauge.names import base, names_match
+from suites.builds import BUILD
 from suites.catalog import ROOT, SUITES, Catalog
 from suites.matrix import Cell, cells
 
 if TYPE_CHECKING:
     from suites.options import Settings
+    from suites.run import Run
 
-GATES = ROOT / "suites" / "test_gates.py"
-TRAINING = ROOT / "suites" / "test_training.py"
+FOLDER = ROOT / "suites"
+BUILDING = FOLDER / "test_build.py"
+GATES = FOLDER / "test_gates.py"
+TRAINING = FOLDER / "test_training.py"
+
+HOMES = {
+    BUILD: BUILDING,
+    **dict.fromkeys(verdict.GATES, GATES),
+    **dict.fromkeys(verdict.TRAINING_GATES, TRAINING),
+}
+"""Gate -> the file that asks it."""
+
+LATE = {**dict.fromkeys(verdict.TIMED_GATES, 1), "regression": 2}
+"""Gates asked after the others: times share rounds, and so do those that confirm a regression."""
+
+
+def collected(path: Path, run: Run | None) -> bool:
+    """Whether one of the files above is asked anything; run: None within a larger repository.
+
+    Either cells are built or their gates are asked. Training takes minutes a model, so it is asked
+    where there are cells of it.
+    """
+    if run is None:
+        return path != BUILDING
+    if (path == BUILDING) != (run.settings.stage == BUILD):
+        return False
+    # Where no cell is left at all, their tests are, and are told as deselected.
+    return not run.cells or any(cell.trains == (path == TRAINING) for cell in run.cells)
 
 
 def asked(catalog: Catalog, settings: Settings, named: Collection[Path]) -> list[Cell]:
@@ -45,6 +74,11 @@ def asked(catalog: Catalog, settings: Settings, named: Collection[Path]) -> list
         raise pytest.UsageError(
             f"suites/test_gates.py has nothing to ask of ways to train, and {words} names no "
             f"other: pytest suites/test_training.py {words}"
+        )
+    if settings.stage and any(cell.trains for cell in found):
+        raise pytest.UsageError(
+            f"--stage {settings.stage}: ways to train make no artifacts that could be measured "
+            "elsewhere; leave --stage out, or suites/test_training.py and its techniques"
         )
     return found
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES, TRAINING_GATES
+from gauge.verdict import BATCH_GATES, GATES, TRAINING_GATES
+from suites.asking import LATE
+from suites.builds import BUILD
 from suites.matrix import Cell
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class ByCell(LoadScopeScheduling):
         super().__init__(config, log)
         self.asked: dict[str, tuple[Cell, str]] = {}
         for cell in cells:
+            self.asked[f"test_build[{cell.id}]"] = cell, BUILD
             for gate in GATES:
                 if cell.trains != (gate in TRAINING_GATES):
                     continue
@@ -43,7 +46,7 @@ class ByCell(LoadScopeScheduling):
         if asked is None:
             return nodeid
         cell, gate = asked
-        timed = gate in TIMED_GATES
+        timed = gate in LATE
         scope = f"{'time' if timed else 'build'} {cell.id}"
         self.units[scope] = cell, timed
         return scope

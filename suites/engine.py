@@ -16,7 +16,9 @@ from gauge.order import candidate_first
 from gauge.turns import LockError
 from gauge.verdict import Status
 from suites import keys, matrix
+from suites.built import Built
 from suites.catalog import ROOT, Catalog
+from suites.deadline import Deadline
 from suites.durations import Durations
 from suites.journal import Journal, Process
 from suites.matrix import Cell
@@ -60,15 +62,17 @@ class Engine:
     process: Process
     notices: list[str] = field(default_factory=list)
     built: int = 0
+    artifact_keys: dict[Cell, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cache = Cache(self.settings.cache)
+        self.store = Built(self.cache)
         self.sections = Sections(self.progress)
         self.durations = Durations(self.settings.cache / "durations.json")
-        state = self.settings.cache / "runs" / digest(str(self.settings.report))[:16]
-        self.state = state
+        self.state = self.settings.state
+        self.deadline = Deadline(self.settings.max_minutes)
         self.journal = Journal(
-            state / "journal",
+            self.state / "journal",
             self.process,
             keys.identity(self.catalog, self.settings),
             resume=self.settings.resume,
@@ -78,7 +82,7 @@ class Engine:
                 "--resume: measuring everything again, since these changed: "
                 + ", ".join(self.journal.changed)
             )
-        self.logs = state / "logs" / self.process.name
+        self.logs = self.state / "logs" / self.process.name
         shutil.rmtree(self.logs, ignore_errors=True)
         self.logs.mkdir(parents=True)
         self.workers = Workers(PRELOAD, self._environment())
@@ -122,6 +126,7 @@ class Engine:
     ) -> Any:
         """Run `suites.jobs:function` in a worker; Stopped when it refuses, fails or crashes.
 
+        TimeUp when --max-minutes are over, unless the journal knows the result.
         keep: whether the journal holds the result for --resume. shown: whether people see it.
         timed: alone on its device, which nothing else of this host uses meanwhile.
         """
@@ -131,6 +136,8 @@ class Engine:
             known = self.journal.get(question)
             if known is not None:
                 return known
+        if function not in ASKING:
+            self.deadline.check()
         if shown:
             self.progress.start(label, stage)
         log = self.logs / f"{label}.{stage}.log"
@@ -197,18 +204,27 @@ class Engine:
         name = digest(key)
         with self.cache.lock(kind, name):
             try:
-                entry = self.cache.open(kind, name)
+                entry = self.store.find(kind, key)
             except DamagedEntry as damage:
-                self.notices.append(f"damaged cache entry, built again: {damage}")
+                told = "dropped" if self.settings.stage == "measure" else "built again"
+                self.notices.append(f"damaged cache entry, {told}: {damage}")
                 self.progress.line(self.notices[-1], "yellow")
                 self.cache.drop(kind, name)
                 entry = None
             if entry is not None:
                 return entry
+            if self.settings.stage == "measure":
+                status, reason = self.store.lacking(kind, key)
+                raise Stopped(status, reason)
             with self.cache.scratch() as directory:
-                meta = build(directory)
+                try:
+                    meta = build(directory)
+                except Stopped as stopped:
+                    if self.settings.stage == "build":
+                        self.store.note(key, stopped.status, str(stopped))
+                    raise
                 self.built += 1
-                return self.cache.store(kind, name, directory, meta)
+                return self.cache.store(kind, name, directory, meta, key)
 
     # Stages
 
@@ -300,6 +316,7 @@ class Engine:
                 "consider", cell.id, "refuses", arguments, keep=False, shown=False
             )
             key = keys.artifact(self.catalog, cell, self.settings, sha256, considered["files"])
+            self.artifact_keys[cell] = digest(key)
             kept = self.cache.path("unfinished", digest(key))
             entry = self._cached("artifacts", key, lambda directory: build(directory, kept))
             # Its key says so as well; an entry whose key was rewritten is caught here.
@@ -368,11 +385,13 @@ class Engine:
         *,
         control: bool,
         singles: dict[int, float],
+        earlier: Path | None = None,
     ) -> dict[str, Any]:
         """One process that times baseline and candidate (or, for A/A, its copy) in turns.
 
         seconds: how long to time each batch size, warm-up not counted. blocks: the fewest blocks
-        of each, which a slow model needs longer for. singles: seconds for single calls.
+        of each, which a slow model needs longer for. singles: seconds for single calls. earlier:
+        an artifact to take the baseline's place.
         """
         arguments = {
             **self.arm(cell),
@@ -385,6 +404,9 @@ class Engine:
             "candidate_first": candidate_first(self.settings.seed, label, number),
             "cache_mode": self.settings.cache_mode,
         }
+        if earlier is not None:
+            arguments["earlier"] = str(earlier)
+            return self.job("confirm", label, "speed", arguments, timed=True)
         return self.job("speed", label, "speed", arguments, timed=True)
 
     def _devices(self, target: str | None) -> list[str]:

@@ -35,6 +35,7 @@ from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
 from suites import judges, reopened, stopwatch
 from suites import world as shared
+from suites.confirming import confirm as confirm
 from suites.training_jobs import training_consider as training_consider
 from suites.training_jobs import training_memory as training_memory
 from suites.training_jobs import training_run as training_run

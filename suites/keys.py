@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gauge.cache import digest, file_digest
@@ -19,7 +20,7 @@ RECIPE = 1
 # The same for suites/training_jobs.py.
 TRAINING_RECIPE = 1
 
-JOBS = ("jobs", "reopened", "stopwatch", "training_jobs", "world")
+JOBS = ("jobs", "confirming", "reopened", "stopwatch", "training_jobs", "world")
 """Modules of this package that run in workers."""
 
 PIPELINE = ROOT / "optimizers" / "pipeline.py"
@@ -63,6 +64,45 @@ def goal(cell: Cell, settings: Settings) -> dict[str, Any]:
     return settings.goals.get(cell.id, {})
 
 
+def code(catalog: Catalog, cell: Cell, root: Path = ROOT) -> dict[str, str]:
+    """The hashes in a cell's keys that its source code gives: the model's, and the technique's.
+
+    root: another copy of the project, at another commit. Raises FileNotFoundError where that has
+    no such file.
+    """
+    # What chooses among all techniques depends on each of them.
+    names = catalog.techniques if cell.automatic else [stage.technique for stage in cell.stages]
+    modules = [catalog.techniques[name].path for name in names]
+    every = (
+        [catalog.models[cell.model].path],
+        [*modules, PIPELINE, catalog.targets[cell.target].path],
+    )
+    own, technique = ([_in(path, root) for path in paths] for paths in every)
+    return {
+        "source": source_digest(own, root),
+        "technique_source": source_digest(technique, root),
+    }
+
+
+def _in(path: Path, root: Path) -> Path:
+    """The same file of another copy; a plug-in of elsewhere is in no copy."""
+    if root == ROOT:
+        return path
+    if not path.is_relative_to(ROOT):
+        raise FileNotFoundError(path)
+    return root / path.relative_to(ROOT)
+
+
+def portable(key: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a key must be the same for an entry that another machine made to serve here.
+
+    How many threads and which instructions it was made with changes its last digits, not what it
+    is; another recipe, seed, version or architecture does.
+    """
+    kept = {name: value for name, value in key.items() if name not in ("threads", "python")}
+    return {**kept, "machine": key["machine"][:1]}
+
+
 def artifact(
     catalog: Catalog, cell: Cell, settings: Settings, sha256: str, files: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -71,9 +111,6 @@ def artifact(
     sha256: the baseline weights'. files: SHA-256 of the user's files that the technique reads.
     """
     wanted = goal(cell, settings)
-    # What chooses among all techniques depends on each of them.
-    names = catalog.techniques if wanted else [stage.technique for stage in cell.stages]
-    modules = [catalog.techniques[name].path for name in names]
     target = catalog.targets[cell.target]
     # Left out where there is none, so that a budget makes no other artifact stale.
     budget = budgeted(catalog, cell, settings)
@@ -81,11 +118,11 @@ def artifact(
         **weights(catalog, cell.model, settings),
         **({"budget": budget} if budget else {}),
         **({"goal": wanted} if wanted else {}),
+        **code(catalog, cell),
         "weights": sha256,
         "files": list(files),
         "technique": cell.technique,
         "stages": [list(stage) for stage in cell.stages],
-        "technique_source": source_digest([*modules, PIPELINE, target.path]),
         "target": [cell.target, dict(target.attributes)],
     }
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gauge.cache import digest
 from gauge.cold import MODES
 from gauge.machine import Threads, allowance, default_threads, threads_problem
+from suites.shard import Shard
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -75,6 +77,11 @@ def add(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="where records, samples and index.html go; default: the project's reports/out",
     )
+    option(
+        "--history",
+        metavar="DIR",
+        help="compare with earlier runs kept there (one gate more, regression) and add this one",
+    )
     option("--export", metavar="DIR", help="copy artifacts whose gates all passed here")
     # Appended, so that a second one that says otherwise is seen instead of taking over in silence.
     option(
@@ -120,7 +127,32 @@ def add(parser: pytest.Parser) -> None:
         action="store_true",
         help="show cells, limits, what is cached and the time it will take, and stop",
     )
-    option("--cache", metavar="DIR", help="where trained and optimised models are kept")
+    option(
+        "--shard",
+        metavar="I/N",
+        help="only the I-th of N parts of the cells, split by the durations of earlier runs",
+    )
+    option(
+        "--changed-since",
+        metavar="COMMIT",
+        help="only cells whose model, technique or target has other code than in this git commit",
+    )
+    option(
+        "--max-minutes",
+        metavar="M",
+        help="stop in an orderly way after so long, with exit code 2; --resume goes on",
+    )
+    option(
+        "--stage",
+        choices=("build", "measure"),
+        help="build: train and optimise, measure nothing; measure: only what is built already",
+    )
+    option(
+        "--cache",
+        metavar="DIR",
+        help="where trained and optimised models are kept; "
+        "`python -m suites cache` carries them to another machine",
+    )
     option("--cache-drop", action="store_true", help="empty the cache first")
     option(
         "--threads", metavar="N", help="threads of every runtime; default: one less than allowed"
@@ -162,9 +194,14 @@ class Settings:
     plugins: tuple[Path, ...]
     imagenet: Path | None
     report: Path
+    history: Path | None
     export: Path | None
     resume: bool
     plan: bool
+    shard: Shard | None
+    changed_since: str | None
+    max_minutes: float | None
+    stage: str | None
     cache: Path
     cache_drop: bool
     threads: Threads
@@ -183,6 +220,11 @@ class Settings:
     def batches(self) -> tuple[int, ...]:
         return tuple(sorted({*self.gated, *self.reported}))
 
+    @property
+    def state(self) -> Path:
+        """Where runs with this --report keep what --resume needs."""
+        return self.cache / "runs" / digest(str(self.report))[:16]
+
 
 def read(options: Namespace, root: Path) -> Settings:
     """The settings; raises pytest.UsageError naming the option, what was found and expected."""
@@ -200,10 +242,15 @@ def read(options: Namespace, root: Path) -> Settings:
         plugins=tuple(Path(one).absolute() for one in options.plugin or ()),
         imagenet=_folder("--imagenet", options.imagenet),
         report=Path(options.report).absolute() if options.report else root / "reports" / "out",
+        history=Path(options.history).absolute() if options.history else None,
         export=Path(options.export).absolute() if options.export else None,
         resume=options.resume,
         plan=options.plan,
-        cache=Path(options.cache).absolute() if options.cache else _default_cache(),
+        shard=Shard.parse(options.shard) if options.shard is not None else None,
+        changed_since=options.changed_since,
+        max_minutes=_minutes(options.max_minutes),
+        stage=options.stage,
+        cache=Path(options.cache).absolute() if options.cache else default_cache(),
         cache_drop=options.cache_drop,
         threads=_threads(options.threads),
         seed=_whole("--seed", options.seed, 0),
@@ -215,7 +262,8 @@ def read(options: Namespace, root: Path) -> Settings:
     )
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """Where the cache is when no option says so."""
     base = os.environ.get("OPTGAUGE_CACHE")
     if base:
         return Path(base).absolute()
@@ -280,6 +328,10 @@ def _share(name: str, text: str) -> float:
             "0.01 for one point"
         )
     return value
+
+
+def _minutes(text: str | None) -> float | None:
+    return None if text is None else _positive("--max-minutes", text)
 
 
 def _folder(name: str, text: str | None) -> Path | None:

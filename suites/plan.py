@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gauge import paired, resolution
-from gauge.cache import Cache, digest
+from gauge.cache import Cache, DamagedEntry, digest
 from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
 from gauge.verdict import BATCH_GATES, TIMED_GATES, TRAINING_GATES
 from suites import keys
+from suites.built import Built
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
+from suites.shard import CONTROL_PROCESSES, PROCESSES
 from suites.training import seeds_of
 from suites.usual import near_limits
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from suites.run import Run
 
 LIMITED = ("accuracy", "fidelity", "size", "speed", "memory", *TRAINING_GATES)
-PROCESSES = 3
 CHANGING = 0.02
 """Share of answers that a careful int8 changes: what a plan reckons with beside none."""
 
@@ -33,19 +34,20 @@ def lines(run: Run) -> Iterator[str]:
     """The plan, a line at a time."""
     cells = list(dict.fromkeys(cell for cell, _, _ in run.selected.values()))
     durations = Durations(run.settings.cache / "durations.json")
-    cache = Cache(run.settings.cache)
+    built = Built(Cache(run.settings.cache))
     # The plan starts no worker, so what a GPU can do is not known here.
     run.capabilities = {cell.target: cpu_flags() for cell in cells}
     seconds = 0.0
     trained: set[str] = set()
     yield f"{len(cells)} cells, {len(run.selected)} gates; nothing is measured"
     for cell in cells:
-        state, cost = _cell(run, cache, durations, cell, trained)
+        state, cost = _cell(run, built, durations, cell, trained)
         seconds += cost
         yield f"  {cell.id}  [{state}]  {_limits(run, cell)}"
     for timed in TIMED_GATES:
         models = {cell.model for cell, gate, _ in run.selected.values() if gate == timed}
-        seconds += min(CONTROLS, len(models)) * 12 * durations.guess("A/A", "speed")
+        controls = min(CONTROLS, len(models))
+        seconds += controls * CONTROL_PROCESSES * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
     gated = [cell for cell in cells if not cell.trains]
     yield from _resolution(run, gated)
@@ -54,21 +56,23 @@ def lines(run: Run) -> Iterator[str]:
 
 
 def _cell(
-    run: Run, cache: Cache, durations: Durations, cell: Cell, trained: set[str]
+    run: Run, built: Built, durations: Durations, cell: Cell, trained: set[str]
 ) -> tuple[str, float]:
     if cell.trains:
-        return _training(run, cache, durations, cell)
+        return _training(run, built.cache, durations, cell)
     seconds, state = 0.0, "to optimise"
-    key = digest(keys.weights(run.catalog, cell.model, run.settings))
-    if not cache.has("weights", key):
+    key = keys.weights(run.catalog, cell.model, run.settings)
+    try:
+        entry = built.find("weights", key)
+    except DamagedEntry:
+        entry = None  # it is built again
+    if entry is None:
         state = "to train and optimise"
         if cell.model not in trained:
             seconds += durations.guess(cell.model, "train")
     else:
-        entry = cache.open("weights", key)
-        assert entry is not None
         wanted = keys.artifact(run.catalog, cell, run.settings, entry.meta["sha256"])
-        if cache.has("artifacts", digest(wanted)):
+        if built.has("artifacts", wanted):
             state = "cached"
     if cell.model not in trained:
         seconds += durations.guess(cell.model, "baseline")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES, TRAINING_GATES
-from suites import asking, export_benchmark, options, plan, terminal
+from gauge.verdict import BATCH_GATES, GATES
+from suites import asking, export_benchmark, junit, options, plan, recording, terminal
+from suites.builds import BUILD
 from suites.catalog import ROOT, CatalogError
 from suites.run import Run
 
 KEY = pytest.StashKey[Run]()
 SUITES = ROOT / "suites"
+ORDER = (BUILD, *GATES)
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -44,15 +47,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Each suite is collected where something is asked of it: training takes minutes a model."""
-    run = config.stash.get(KEY, None)
-    if run is None or collection_path not in (asking.GATES, asking.TRAINING):
+    """Each suite is collected where something is asked of it."""
+    if collection_path not in asking.HOMES.values():
         return None
-    trains = collection_path == asking.TRAINING
-    return None if any(cell.trains == trains for cell in run.cells) else True
+    asked = asking.collected(collection_path, config.stash.get(KEY, None))
+    return None if asked else True
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.path == asking.BUILDING:
+        _generate_builds(metafunc)
+        return
     gate = _gate(metafunc.definition)
     if gate is None:
         return
@@ -74,29 +79,49 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("cell, batch", params)
 
 
+def _generate_builds(metafunc: pytest.Metafunc) -> None:
+    run = metafunc.config.stash[KEY]
+    params = [
+        pytest.param(cell, id=cell.id, marks=pytest.mark.optgauge(cell, BUILD))
+        for cell in run.cells_of(BUILD)
+    ]
+    metafunc.parametrize("cell", params)
+
+
 def _gate(function: Any) -> str | None:
     """The gate that a test function of this folder asks, by its name."""
     gate = function.originalname.removeprefix("test_")
-    if gate not in GATES:
-        return None
-    home = asking.TRAINING if gate in TRAINING_GATES else asking.GATES
-    return gate if function.path == home else None
+    return gate if gate in GATES and function.path == asking.HOMES[gate] else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: Any, name: str) -> list[pytest.Item] | None:
+    """Without --history there is nothing to compare with, and no such test."""
+    run = collector.config.stash.get(KEY, None)
+    ours = name == "test_regression" and collector.path == asking.GATES
+    return [] if ours and (run is None or run.settings.history is None) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash.get(KEY, None)
     if run is None:
         return
+    if not run.cells:
+        # pytest would skip what has no parameters, and end as if all were well.
+        empty = [item for item in items if item.path.parent == SUITES]
+        items[:] = [item for item in items if item not in empty]
+        config.hook.pytest_deselected(items=empty)
+        return
     ours = [item for item in items if item.get_closest_marker("optgauge")]
     if not ours:
         return
-    # Cell by cell, so that a cell's answers come together; times last, since all cells share
-    # their rounds. What is not ours keeps its place in front.
+    # Cell by cell, so that a cell's answers come together, but for those asked late. What is not
+    # ours keeps its place in front.
     order = {cell.id: number for number, cell in enumerate(run.cells)}
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         cell, gate = _asked(item)
-        return int(gate in TIMED_GATES), order[cell.id], GATES.index(gate)
+        return asking.LATE.get(gate, 0), order[cell.id], ORDER.index(gate)
 
     others = [item for item in items if not item.get_closest_marker("optgauge")]
     items[:] = others + sorted(ours, key=place)
@@ -133,7 +158,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         if item.get_closest_marker("optgauge"):
             cell, gate = _asked(item)
-            run.select(cell, gate, item.callspec.params["batch"], item.nodeid)  # type: ignore[attr-defined]
+            batch = item.callspec.params.get("batch")  # type: ignore[attr-defined]
+            run.select(cell, gate, batch, item.nodeid)
     config = session.config.option
     if run.selected and not (config.collectonly or config.plan):
         try:
@@ -142,14 +168,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             if run.worker:
                 session.config.workeroutput["optgauge_usage"] = str(error)  # type: ignore[attr-defined]
             raise
+        # Not pytest_report_collectionfinish: that is over before the run has begun.
+        for line in terminal.heading(run):
+            run.progress.line(line)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    run = config.stash.get(KEY, None)
-    if run is None or not run.selected:
-        return []
-    return terminal.heading(run)
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of pytest-xdist gets the cells that the controller has chosen."""
+    run = node.config.stash.get(KEY, None)
+    if run is not None:
+        node.workerinput["optgauge_cells"] = [cell.id for cell in run.cells]
 
 
 class Plan:
@@ -189,13 +218,17 @@ def optgauge(request: pytest.FixtureRequest) -> Run:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.when != "call" or not item.get_closest_marker("optgauge"):
+        return (yield)
+    run = item.config.stash[KEY]
+    record = None if run.settings.stage == BUILD else run.record_of(item.nodeid)
+    if record is not None:
+        item.user_properties += junit.properties(record)
     report = yield
-    if report.when == "call" and item.get_closest_marker("optgauge"):
-        # Travels to the controller under pytest-xdist, since a report's attributes are sent along.
-        record = item.config.stash[KEY].record_of(item.nodeid)
-        report.optgauge = record  # type: ignore[attr-defined]
+    # Travels to the controller under pytest-xdist, since a report's attributes are sent along.
+    report.optgauge = record  # type: ignore[attr-defined]
     return report
 
 
@@ -204,8 +237,12 @@ class Recorder:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.builds = run.builds
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self.run.settings.stage == BUILD and not self.run.worker:
+            self.builds.take(report)
+            self.run.progress.done = self.builds.asked
         record = getattr(report, "optgauge", None)
         if record is None or self.run.worker:
             return
@@ -241,19 +278,41 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if run.worker:
         if run.begun:
             session.config.workeroutput["optgauge"] = run.header_parts()  # type: ignore[attr-defined]
-    elif run.begun or run.records:
+    elif run.settings.stage == BUILD:
+        up = bool(run.time_up or any(one["time_up"] for one in run.shards))
+        session.exitstatus = run.builds.exit_status(int(exitstatus), time_up=up)
+    elif run.begun or run.records or run.shards:
         session.exitstatus = run.end(int(exitstatus))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     run = config.stash.get(KEY, None)
-    if run is not None and export_benchmark.wanted(config):
+    if run is None:
+        return
+    if export_benchmark.wanted(config):
         run.unexported = bool(config.getoption("benchmark_disable", False)) or bool(run.shards)
-    if run is not None and hasattr(run, "header"):
+    if run.selection.empty:
+        for line in (run.selection.empty, *run.selection.notices):
+            terminalreporter.write_line(line)
+    if hasattr(run, "header"):
         terminal.summary(run, terminalreporter)
+    elif run.settings.stage == BUILD and run.builds.asked:
+        terminalreporter.section("optgauge")
+        for line in run.builds.lines(run.settings.cache):
+            terminalreporter.write_line(line)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     run = config.stash.get(KEY, None)
-    if run is not None:
-        run.close()
+    if run is None:
+        return
+    run.close()
+    written = os.path.expanduser(os.path.expandvars(getattr(config.option, "xmlpath", None) or ""))
+    if os.path.isfile(written) and not run.worker:
+        junit.without_names(Path(written), recording.places(run))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    """pytest-benchmark's files go around: the machine's name is nobody's business."""
+    machine_info.pop("node", None)

@@ -22,6 +22,7 @@ class Progress:
         self.quiet = quiet
         self.total = 0
         self.done = 0
+        self.unit = "gates"
         self.remaining: Callable[[], float] | None = None
         self.terminal = not quiet and sys.stdout.isatty()
         self._file = None if quiet else _own_stdout()
@@ -31,7 +32,7 @@ class Progress:
 
     def start(self, label: str, stage: str) -> None:
         """A stage of a cell begins."""
-        self._text = f"[{self.done}/{self.total} gates] {label}: {stage}"
+        self._text = f"[{self.done}/{self.total} {self.unit}] {label}: {stage}"
         self._began, self._drawn = time.monotonic(), 0.0
         if not self.terminal:
             self.line(f"{self._text}{self._left()}")

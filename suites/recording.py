@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gauge.cache import file_digest
 from gauge.machine import fingerprint, versions
 from gauge.sequential import control
 from gauge.verdict import Verdict
@@ -21,6 +22,7 @@ from reports.render import render as render_pages
 from suites import choices, keys, options
 from suites.catalog import ROOT
 from suites.matrix import Cell
+from suites.options import Settings
 from suites.privacy import scrub
 
 if TYPE_CHECKING:
@@ -92,7 +94,8 @@ def cell_command(run: Run, cell: Cell) -> str:
 
 def places(run: Run) -> dict[Path, str]:
     """Folders whose place on this machine is nobody's business."""
-    return {run.settings.cache: "CACHE", Path.cwd(): "."}
+    history = {run.settings.history: "HISTORY"} if run.settings.history else {}
+    return {run.settings.cache: "CACHE", **history, Path.cwd(): "."}
 
 
 def parts(run: Run) -> dict[str, Any]:
@@ -116,8 +119,26 @@ def parts(run: Run) -> dict[str, Any]:
             },
         )
         entry["score"][device] = facts["score"]
+    return {
+        "run": run.run_id,
+        "process": run.process.run,
+        "started": run.started,
+        "models": models,
+        "aa": controls(run),
+        "targets": {name: run.engine.probe(name) for name in run.capabilities},
+        "artifacts": artifacts(run),
+        "selected_cells": len(run.asked_cells),
+        "gates": len(run.selected),
+        "notices": list(run.engine.notices),
+        "waited": run.engine.sections.waited,
+        "time_up": run.time_up,
+    }
+
+
+def controls(run: Run) -> list[dict[str, Any]]:
+    """The A/A cells of this process so far: their log-ratios, and why one was stopped."""
     timed = [("inference", 1, run.rounds), ("training step", None, run.training.rounds)]
-    ratios = [
+    return [
         {
             "of": what,
             "model": lane.cell.model,
@@ -130,26 +151,41 @@ def parts(run: Run) -> dict[str, Any]:
         for lane in rounds.lanes.values()
         if lane.control
     ]
+
+
+def artifacts(run: Run) -> dict[str, dict[str, str]]:
+    """Cell -> its artifact's SHA-256 (of its manifest, which holds every file's) and cache key."""
     return {
-        "run": run.run_id,
-        "process": run.process.run,
-        "started": run.started,
-        "models": models,
-        "aa": ratios,
-        "targets": {name: run.engine.probe(name) for name in run.capabilities},
-        "selected_cells": len(run.asked_cells),
-        "notices": list(run.engine.notices),
-        "waited": run.engine.sections.waited,
+        rest[0].id: {
+            "sha256": file_digest(entry.path / "artifact" / "manifest.json"),
+            "key": run.engine.artifact_keys[rest[0]],
+        }
+        for (kind, *rest), entry in run.engine.results()
+        if kind == "artifact"
     }
 
 
-def interruption(exitstatus: int, missing: int, gate: str) -> str | None:
-    """Why a run is not complete, or None."""
+def interruption(
+    exitstatus: int, missing: int, minutes: float | None, time_up: str | None
+) -> str | None:
+    """Why a run is not complete, or None. minutes, time_up: what --max-minutes said and did."""
+    left = f"{missing} gates were not asked"
+    if time_up:
+        lacks = left if missing else "the A/A cells lack processes"
+        return f"--max-minutes {minutes:g} were over: {lacks}; --resume goes on"
     if exitstatus == pytest.ExitCode.INTERRUPTED:
-        return f"interrupted: {missing} gates were not asked"
+        return f"interrupted: {left}"
     if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
         return "an internal error of the suite"
-    return f"stopped early: {missing} gates were not asked" if missing else None
+    return f"stopped early: {left}" if missing else None
+
+
+def circumstances(settings: Settings, contributed: list[dict[str, Any]]) -> dict[str, Any]:
+    """What decides whether another run compares with this one: the machine, and what runs on it."""
+    probes = [probe for part in contributed for probe in part["targets"].values()]
+    devices = (one["settings"] for one in probes if one.get("settings", {}).get("device"))
+    machine = {**fingerprint(settings.threads), "gpu": next(devices, None)}
+    return scrub({"machine": machine, "versions": versions()})
 
 
 def run_record(
@@ -160,8 +196,7 @@ def run_record(
     now = time.time()
     first = contributed[0] if contributed else {}
     began = min((part["started"] for part in contributed), default=now)
-    controls = [one for part in contributed for one in part["aa"]]
-    aa, contaminated, warning = control_results(controls)
+    aa, contaminated, warning = control_results([one for part in contributed for one in part["aa"]])
     models: dict[str, Any] = {}
     for part in contributed:
         models.update(part["models"])
@@ -183,20 +218,9 @@ def run_record(
         "seed": settings.seed,
         "targets": sorted({cell.target for cell in run.cells}),
         "options": _options(run),
+        "shard": run.selection.shard,
         "command": run.command,
-        "machine": {
-            **fingerprint(settings.threads),
-            "gpu": next(
-                (
-                    probe["settings"]
-                    for part in contributed
-                    for probe in part["targets"].values()
-                    if probe.get("settings", {}).get("device")
-                ),
-                None,
-            ),
-        },
-        "versions": versions(),
+        **circumstances(settings, contributed),
         "policy": settings.policy.name,
         "policy_sha256": hashlib.sha256(settings.policy.read_bytes()).hexdigest(),
         "models": models,
@@ -207,6 +231,8 @@ def run_record(
             what: round(sum(part["waited"][what] for part in contributed), 1)
             for what in ("timing", "builds")
         },
+        "artifacts": {k: v for part in contributed for k, v in part["artifacts"].items()},
+        "history": run.compared,
         "selected_cells": max((part["selected_cells"] for part in contributed), default=0),
         "notices": sorted({notice for part in contributed for notice in part["notices"]}),
     }
@@ -240,9 +266,10 @@ def control_results(
 
 def _options(run: Run) -> dict[str, Any]:
     chosen = dataclasses.asdict(run.settings)
-    shown = "targets models techniques gated reported cache_mode cell_timeout cell_memory".split()
+    shown = "targets models techniques gated reported cache_mode cell_timeout cell_memory "
+    shown += "changed_since max_minutes stage"
     return {
-        **{key: chosen[key] for key in shown},
+        **{key: chosen[key] for key in shown.split()},
         "plugins": [path.name for path in run.settings.plugins],
         "resume": run.settings.resume,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from gauge.sequential import LOOKS as ALL_LOOKS
@@ -90,7 +91,8 @@ class Track:
 class Lane:
     """One cell (or A/A control) and its tracks, timed together in the same processes.
 
-    repeated: why the one process that was measured once more did not count, or None.
+    repeated: why the one process that was measured once more did not count, or None. earlier: an
+    artifact that takes the baseline's place, to confirm a regression.
     """
 
     cell: Cell
@@ -100,6 +102,7 @@ class Lane:
     number: int = 0
     seconds: float = 0.0
     repeated: str | None = None
+    earlier: Path | None = None
 
     def open_batches(self) -> list[int]:
         return [batch for batch, track in self.tracks.items() if track.open]
@@ -123,6 +126,7 @@ class Timer(Protocol):
         *,
         control: bool,
         singles: dict[int, float],
+        earlier: Path | None = None,
     ) -> dict[str, Any]: ...
 
 
@@ -143,8 +147,8 @@ class Rounds:
     def track(self, batch: int, limit: float | None, *, reported: bool) -> Track:
         return Track(batch, limit, self.looks, self.thorough, reported=reported)
 
-    def add(self, cell: Cell, tracks: dict[int, Track]) -> None:
-        self.lanes[cell.id, False] = Lane(cell, tracks)
+    def add(self, cell: Cell, tracks: dict[int, Track], earlier: Path | None = None) -> None:
+        self.lanes[cell.id, False] = Lane(cell, tracks, earlier=earlier)
 
     def add_controls(self) -> None:
         """A/A cells: FP32 against its own copy, for up to five of the models being timed."""
@@ -181,6 +185,8 @@ class Rounds:
 
     def _label(self, lane: Lane) -> str:
         cell = lane.cell
+        if lane.earlier is not None:
+            return f"{cell.id}-confirm"
         return f"{cell.model}-{self.controls}-{cell.target}" if lane.control else cell.id
 
     def _step(self, *, controls_only: bool = False) -> None:
@@ -202,7 +208,7 @@ class Rounds:
         lengths = {True: times * REPORTED_SECONDS, False: times * GATED_SECONDS}
         seconds = {one: lengths[reported[one]] for one in batches}
         blocks = {one: REPORTED_BLOCKS if reported[one] else GATED_BLOCKS for one in batches}
-        spared = {one: lane.control or reported[one] for one in batches}
+        spared = {one: bool(lane.control or lane.earlier or reported[one]) for one in batches}
         singles = {one: 0.0 if spared[one] else times * SINGLE_SECONDS for one in batches}
         if lane.number % 2 and any(not lane.tracks[one].runs[-1] for one in batches):
             # A fresh run begins with a pair of its own, or its orders would not be balanced.
@@ -217,6 +223,7 @@ class Rounds:
                 self._label(lane),
                 control=lane.control,
                 singles=singles,
+                earlier=lane.earlier,
             )
 
         try:

@@ -15,11 +15,13 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
 from gauge.verdict import TIMED_GATES, TRAINING_GATES, Verdict
 from reports import records as record_files
+from reports.history.store import History
+from reports.records import RecordError
 from suites import (
     ablation,
     asking,
     choices,
-    exporting,
+    ending,
     goals,
     keys,
     matrix,
@@ -30,13 +32,17 @@ from suites import (
     verdicts,
 )
 from suites import catalog as catalogs
+from suites.builds import BUILD, Builds
 from suites.catalog import ROOT, Catalog
+from suites.deadline import TimeUp
 from suites.engine import Engine
 from suites.journal import Process
 from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
+from suites.regression import Regressions
 from suites.rounds import Rounds
+from suites.selection import Selection, select
 from suites.training import Training
 
 SAVE_EVERY_SECONDS = 10.0
@@ -66,12 +72,17 @@ class Run:
     progress: Progress
     command: str
     process: Process
+    selection: Selection
     worker: bool = False
     selected: dict[str, Question] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     shards: list[dict[str, Any]] = field(default_factory=list)
     begun: bool = False
     unexported: bool = False
+    time_up: str | None = None
+    builds: Builds = field(default_factory=Builds)
+    compared: dict[str, Any] | None = None
+    unkept: str | None = None
 
     @classmethod
     def create(cls, config: pytest.Config) -> Run:
@@ -93,18 +104,24 @@ class Run:
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
         settings, cells = goals.settle(settings, policy, catalog, cells)
+        worker = getattr(config, "workerinput", None)
+        if worker is None:
+            selection = select(settings, catalog, cells)
+        else:  # the controller has chosen: durations may have changed since
+            selection = Selection([cell for cell in cells if cell.id in worker["optgauge_cells"]])
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         progress = Progress(quiet=reporter is None or config.option.verbose < 0)
         words = config.invocation_params.args
         return cls(
             settings,
             catalog,
-            cells,
+            selection.cells,
             policy,
             progress,
             recording.command_line(words),
             Process.of(config),
-            worker=hasattr(config, "workerinput"),
+            selection,
+            worker=worker is not None,
         )
 
     def cells_of(self, gate: str) -> list[Cell]:
@@ -126,11 +143,15 @@ class Run:
             shutil.rmtree(self.settings.cache, ignore_errors=True)
         self.asked_cells = list(dict.fromkeys(cell for cell, _, _ in self.selected.values()))
         self.progress.total = len(self.selected)
+        if self.settings.stage == BUILD:
+            self.progress.unit = "cells"
         self.started = time.time()
         self._saved = time.monotonic()
         self.run_id = recording.new_run_id(self.started)
         self._prepare_folder()
         self.engine = Engine(self.settings, self.catalog, self.progress, self.process)
+        self.selection.keep(self.settings)
+        self.engine.notices += self.selection.notices
         try:
             self.engine.sections.check()
         except LockError as error:
@@ -140,15 +161,19 @@ class Run:
         self.rounds = Rounds(self.engine, self.settings.effort)
         self.training = Training(self.engine, self.settings.effort)
         self._undecidable()
+        self.regressions = self._regressions()
         self._new: dict[Cell, bool] = {}
         if not self.worker:
             self._lanes(self.asked_cells)
         self.progress.remaining = self.remaining
         self._answers: dict[Question, tuple[Verdict, float]] = {}
+        self._verdicts: dict[Cell, dict[tuple[str, int | None], Verdict]] = {}
         self.begun = True
 
     def _prepare_folder(self) -> None:
         report = self.settings.report
+        if self.settings.stage == BUILD:
+            return  # it measures nothing, and leaves the last report as it is
         try:
             report.mkdir(parents=True, exist_ok=True)
             probe = report / ".writable"
@@ -156,6 +181,11 @@ class Run:
             probe.unlink()
         except OSError as error:
             raise pytest.UsageError(f"--report {report}: cannot be written ({error})") from error
+        if self.settings.history is not None:
+            try:
+                History.open(self.settings.history, create=True)
+            except RecordError as error:
+                raise pytest.UsageError(f"--history: {error}") from error
         if not self.settings.resume and not self.worker:
             shutil.rmtree(report / "samples", ignore_errors=True)
 
@@ -180,6 +210,8 @@ class Run:
         probed = self.engine.probe(name)
         if not probed["missing"]:
             return probed["capabilities"]
+        if self.settings.stage == BUILD:
+            return []  # baselines can be trained without the device: see `build`
         usable = [one for one in self.catalog.targets if not self.engine.probe(one)["missing"]]
         twin = self.catalog.targets[name].attributes["cpu_twin"]
         hint = f" Its CPU twin is {twin}: pytest suites/ --target {twin}" if twin in usable else ""
@@ -194,6 +226,15 @@ class Run:
         if found and self.settings.gate == "release":
             raise pytest.UsageError("\n".join(["--gate release: limits to move first", *found]))
         self.engine.notices += found
+
+    def _regressions(self) -> Regressions | None:
+        """Earlier runs, where --history names some."""
+        if self.settings.history is None:
+            return None
+        try:
+            return Regressions.of(self)
+        except RecordError as error:
+            raise pytest.UsageError(f"--history: {error}") from error
 
     def _lanes(self, cells: list[Cell]) -> None:
         """What is timed of these cells, in turns, and the A/A cells beside it."""
@@ -262,15 +303,35 @@ class Run:
                     track.limit = limit.bound if isinstance(limit, Limit) else None
 
     def ask(self, cell: Cell, gate: str, batch: int | None) -> Verdict:
-        """The verdict of one gate: measured now, or with what was measured before."""
+        """The verdict of one gate: measured now, or with what was measured before.
+
+        A gate for which --max-minutes leave no time is skipped, and none of its numbers is kept.
+        """
         question = (cell, gate, batch)
         if question not in self._answers:
             if self.worker:
                 self._learn(cell, gate)
             began = time.monotonic()
-            verdict = verdicts.judge(self, cell, gate, batch)
+            try:
+                verdict = verdicts.judge(self, cell, gate, batch)
+            except TimeUp as up:
+                self.time_up = str(up)
+                pytest.skip(self.time_up)
             self._answers[question] = (verdict, time.monotonic() - began)
+            self._verdicts.setdefault(cell, {})[gate, batch] = verdict
         return self._answers[question][0]
+
+    def answered(self, cell: Cell) -> dict[tuple[str, int | None], Verdict]:
+        """A cell's verdicts so far."""
+        return self._verdicts.get(cell, {})
+
+    def timed_cells(self) -> list[Cell]:
+        """The cells that have a measured speed by now."""
+        return [
+            cell
+            for cell, verdicts in self._verdicts.items()
+            if any(gate == "speed" and one.value for (gate, _), one in verdicts.items())
+        ]
 
     def _learn(self, cell: Cell, gate: str) -> None:
         """A worker of pytest-xdist learns by being asked which cells are its own to time.
@@ -313,7 +374,9 @@ class Run:
             if cell.trains:
                 total += self.training.expected(cell, gate)
                 continue
-            if gate == "memory":
+            if gate == BUILD:
+                total += 0.0 if self.engine.known("artifact", cell) else guess(cell.id, "apply")
+            elif gate == "memory":
                 total += guess(cell.id, "memory")
             elif cell not in built and not self.engine.known("examined", cell):
                 built.add(cell)
@@ -326,8 +389,11 @@ class Run:
 
     def finish_controls(self) -> None:
         """Complete the A/A cells; there are none where nothing was timed."""
-        self.rounds.finish_controls()
-        self.training.rounds.finish_controls()
+        try:
+            self.rounds.finish_controls()
+            self.training.rounds.finish_controls()
+        except TimeUp as up:
+            self.time_up = str(up)
 
     def header_parts(self) -> dict[str, Any]:
         """What this process adds to the run's record."""
@@ -344,39 +410,7 @@ class Run:
 
     def end(self, exitstatus: int) -> int:
         """Write everything; the exit status, which is pytest's own unless nothing was measured."""
-        if self.worker:
-            return exitstatus
-        missing = set(self.selected) - set(self.records)
-        interrupted = recording.interruption(exitstatus, len(missing), self.settings.gate)
-        self.save(complete=interrupted is None, interrupted=interrupted)
-        self._remember_speeds()
-        if self.settings.export:
-            self._export()
-        recording.render(self)
-        measured = [one for one in self.records.values() if recording.measured(one)]
-        if not measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            failed = exitstatus == pytest.ExitCode.TESTS_FAILED
-            return exitstatus if failed else int(pytest.ExitCode.NO_TESTS_COLLECTED)
-        if self.settings.gate == "release" and self.header["contaminated"] and exitstatus == 0:
-            return int(pytest.ExitCode.TESTS_FAILED)
-        return exitstatus
-
-    def _export(self) -> None:
-        if not self.begun:
-            # The controller of pytest-xdist measured nothing itself; all is in the cache.
-            run = next((part["process"] for part in self.shards), self.process.run)
-            process = Process("controller", run)
-            self.engine = Engine(self.settings, self.catalog, self.progress, process)
-            measured = {record["id"] for record in self.records.values()}
-            self.asked_cells = [cell for cell in self.cells if cell.id in measured]
-            self.run_id = self.header["run"]
-        exporting.export(self)
-
-    def _remember_speeds(self) -> None:
-        known = usual.Usual(self.settings.cache / usual.FILE)
-        for record in self.records.values():
-            known.add(record)
-        known.save()
+        return exitstatus if self.worker else ending.end(self, exitstatus)
 
     def idle_waivers(self) -> list[str]:
         """Waivers that hide nothing any more; left in the policy they hide the next failure."""

@@ -17,28 +17,31 @@ from suites.catalog import ROOT
 PACKAGES = ("zoo", "optimizers", "gauge")
 
 
-def closure(paths: Iterable[Path]) -> list[Path]:
-    """The files, and every project or neighbouring file they import, directly or not; sorted."""
+def closure(paths: Iterable[Path], root: Path = ROOT) -> list[Path]:
+    """The files, and every project or neighbouring file they import, directly or not; sorted.
+
+    root: the project's folder, or another copy of it.
+    """
     todo, found = [path.resolve() for path in paths], set()
     while todo:
         path = todo.pop()
         if path not in found:
             found.add(path)
-            todo.extend(_imports(path))
+            todo.extend(_imports(path, root))
     return sorted(found)
 
 
-def source_digest(paths: Iterable[Path]) -> str:
+def source_digest(paths: Iterable[Path], root: Path = ROOT) -> str:
     """SHA-256 over the contents of the closure, with names as the project sees them."""
     total = hashlib.sha256()
-    for path in closure(paths):
-        name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
+    for path in closure(paths, root):
+        name = path.relative_to(root) if path.is_relative_to(root) else path.name
         total.update(f"{name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
 
 @cache
-def _imports(path: Path) -> tuple[Path, ...]:
+def _imports(path: Path, root: Path) -> tuple[Path, ...]:
     found: list[Path] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -49,13 +52,13 @@ def _imports(path: Path) -> tuple[Path, ...]:
         else:
             continue
         for name in names:
-            found.extend(_files(name, path))
+            found.extend(_files(name, path, root))
     return tuple(found)
 
 
-def _files(module: str, importer: Path) -> list[Path]:
+def _files(module: str, importer: Path, root: Path) -> list[Path]:
     parts = module.split(".")
-    bases = [ROOT] if parts[0] in PACKAGES else [importer.parent]
+    bases = [root] if parts[0] in PACKAGES else [importer.parent]
     found = []
     for base in bases:
         # A package's __init__ is left out: it imports all its siblings for their names only.

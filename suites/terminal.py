@@ -14,6 +14,8 @@ from rich.table import Table
 from reports import formats, records
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, TrainingRow, terminal_table, training_table
+from suites import keeping
+from suites.builds import BUILD
 from suites.durations import spoken
 from suites.sections import WORDS
 
@@ -30,9 +32,11 @@ CLASSES = "A: the same architecture; B: pruned or factorised from it; C: another
 
 def heading(run: Run) -> list[str]:
     """What is about to happen."""
+    shard = f" (shard {run.settings.shard})" if run.settings.shard else ""
+    what = "to build" if run.settings.stage == BUILD else formats.count(len(run.selected), "gate")
     lines = [
-        f"optgauge: {formats.count(len(run.asked_cells), 'cell')}, "
-        f"{formats.count(len(run.selected), 'gate')}, about {spoken(run.remaining())}",
+        f"optgauge: {formats.count(len(run.asked_cells), 'cell')}{shard}, {what}, "
+        f"about {spoken(run.remaining())}",
         f"threads: {run.settings.threads.count} ({run.settings.threads.reason})",
     ]
     return lines + run.engine.notices
@@ -85,6 +89,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line(notice, yellow=True)
     for notice in run.idle_waivers():
         reporter.write_line(notice, yellow=True)
+    for line in _history(run):
+        reporter.write_line(line, yellow=True)
     for line in _waits(run.header["waited_s"]):
         reporter.write_line(line)
     if run.header["aa_warning"]:
@@ -193,6 +199,29 @@ def _refusals(found: Summary) -> list[str]:
         lines.append(
             f"refused: {len(found.coverage.refused) - MOST_REASONS} more reasons, in the report"
         )
+    return lines
+
+
+def _history(run: Run) -> list[str]:
+    """What a comparison with earlier runs says of the run as a whole."""
+    found = run.compared
+    if found is None:
+        return []
+    lines = [f"history: {found['reason']}"] if found["reason"] else []
+    if found["accepted"]:
+        compared = formats.count(found["compared"], "cell")
+        lines.append(f"history: {compared} compared with the accepted run {found['accepted']}")
+        missing = [] if keeping.part(run.header) else found["missing"]
+        names = {"missing": missing, "new": found["new"], "faster": found["gains"]}
+        names |= {"now refused or failed": found["errored"], "software": found["software"]}
+        for what, cells in names.items():
+            if cells:
+                more = f" and {len(cells) - MOST_REASONS} more" if len(cells) > MOST_REASONS else ""
+                lines.append(f"  {what}: {', '.join(cells[:MOST_REASONS])}{more}")
+        renamed = found["renamed"].items()
+        lines += [f"  {old} seems to be {now} now" for old, now in renamed if old in missing]
+    if run.unkept:
+        lines.append(f"history: NOT KEPT: {run.unkept}")
     return lines
 
 

@@ -45,3 +45,8 @@ def test_speed(cell: Cell, batch: int, optgauge: Run, request: pytest.FixtureReq
 def test_memory(cell: Cell, batch: int, optgauge: Run) -> None:
     """Peak memory of loading and running, against FP32's."""
     raise_outcome(optgauge.ask(cell, "memory", batch), optgauge.settings.gate)
+
+
+def test_regression(cell: Cell, batch: None, optgauge: Run) -> None:
+    """Not worse than in the accepted run of the history, as far as timing both confirms it."""
+    raise_outcome(optgauge.ask(cell, "regression", batch), optgauge.settings.gate)

@@ -108,11 +108,13 @@ class Steps:
         *,
         control: bool,
         singles: dict[int, float],
+        earlier: Path | None = None,
     ) -> dict[str, Any]:
         """One process that takes steps of FP32 training and of the technique's in turns.
 
         control: of FP32 training and once more of FP32 training.
         """
+        assert earlier is None, "no regression of training is confirmed"
         if not control:
             self.training.considered(cell)
         arguments = {

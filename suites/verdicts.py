@@ -184,6 +184,11 @@ def _speed(run: Run, cell: Cell, batch: int) -> Verdict:
     )
 
 
+def _regression(run: Run, cell: Cell, batch: None) -> Verdict:
+    assert run.regressions is not None
+    return run.regressions.judge(cell)
+
+
 _GATES: dict[str, Callable[..., Verdict]] = {
     "evidence": _evidence,
     "reload": _reload,
@@ -193,4 +198,5 @@ _GATES: dict[str, Callable[..., Verdict]] = {
     "speed": _speed,
     "memory": _memory,
     **training_verdicts.GATES,
+    "regression": _regression,
 }

@@ -1,4 +1,5 @@
-"""Prints what running the suites costs: collecting, the harness itself, the standard matrix.
+"""Prints what running the suites costs: collecting, the harness itself, a year of history, the
+standard matrix.
 
 Run by `tox -e bench`; asserts nothing, since times depend on the machine. Options after `--` go to
 the two runs of the matrix (for a quick look: `tox -e bench -- --model digits_mlp`).
@@ -22,7 +23,12 @@ BUDGETS = {
     "standard matrix, first run": 40 * 60.0,
     "standard matrix, all cached": 12 * 60.0,
     "harness overhead per cell": 0.5,
+    "comparing two runs of a year's": 2.0,
+    "a trend over a year": 3.0,
 }
+YEAR = (334, 1000)
+"""Nightly runs and their cells: 3 million verdicts."""
+MEMORY_MB = 1000
 SPY = 'def pytest_unconfigure():\n    import sys\n    print("torch:", "torch" in sys.modules)\n'
 
 
@@ -111,11 +117,43 @@ def overhead(folder: Path) -> None:
     tell("harness overhead per cell", 7 * one, "7 jobs")
 
 
+def history(folder: Path) -> None:
+    """The commands over a history of 3 million verdicts, each in a process of its own."""
+    from history_generated import large, run_id
+
+    runs, cells = YEAR
+    place = folder / "history"
+    verdicts = large(place, runs, cells, lambda number, _: 2.0 if number < runs // 2 else 1.9)
+    tell("indexing a year of runs", _command(place, "trend", "model03", "technique02")[0], "once")
+    compared = ("compare", run_id(runs - 2), run_id(runs - 1))
+    for name, words in (
+        ("comparing two runs of a year's", compared),
+        ("a trend over a year", ("trend", "model03", "technique02")),
+        ("listing a year of runs", ("list",)),
+    ):
+        seconds, megabytes = min(_command(place, *words) for _ in range(3))
+        held = "kept" if megabytes <= MEMORY_MB else "MISSED"
+        note = f"{verdicts} verdicts, {megabytes:.0f} MB (budget {MEMORY_MB} MB: {held})"
+        tell(name, seconds, note)
+
+
+def _command(history: Path, *words: str) -> tuple[float, float]:
+    """Seconds, and megabytes at most, of one command over a history."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "reports", *words, "--history", str(history)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status) > 1:
+        sys.exit(f"{' '.join(command)} failed")
+    return time.perf_counter() - began, usage.ru_maxrss / 1e3
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="optgauge-bench-") as name:
         folder = Path(name)
         collecting(folder)
         overhead(folder)
+        history(folder)
         matrix(folder, sys.argv[1:])
 
 

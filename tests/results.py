@@ -286,7 +286,7 @@ def _searched(kept: Kept) -> list[str]:
 
 
 def main() -> None:
-    from suites.options import _default_cache
+    from suites.options import default_cache
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reports", type=Path, nargs="+", metavar="REPORT")
@@ -300,7 +300,7 @@ def main() -> None:
     chosen = parser.parse_args()
     found = joined(chosen.reports)
     kept = Kept(chosen.measured or chosen.reports[0] / "measured.jsonl", found.run)
-    measure_all(found, chosen.cache or _default_cache(), kept, chosen)
+    measure_all(found, chosen.cache or default_cache(), kept, chosen)
     chosen.out.parent.mkdir(exist_ok=True)
     text = page(found, kept, chosen.reports)
     records.replace(chosen.out, text.encode("utf-8"))

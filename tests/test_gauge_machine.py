@@ -140,6 +140,21 @@ def test_fingerprint_is_strict_json_and_carries_the_threads_that_run():
     assert print_["cpu"]
 
 
+def test_the_driver_s_version_is_read_where_there_is_one(tree):
+    assert machine._driver(tree.root) is None
+    plain, opened = "UNIX x86_64 Kernel Module  ", "UNIX Open Kernel Module for x86_64  "
+    for text in (f"{plain}550.54.15  Tue Mar 5", f"{opened}550.54.15  Release Build"):
+        tree("proc/driver/nvidia/version", f"NVRM version: NVIDIA {text}\nGCC version: 12\n")
+        assert machine._driver(tree.root) == "550.54.15"
+
+
+def test_the_image_is_what_its_user_says(monkeypatch):
+    monkeypatch.delenv("OPTGAUGE_IMAGE", raising=False)
+    assert machine.fingerprint()["image"] is None
+    monkeypatch.setenv("OPTGAUGE_IMAGE", "example/optgauge:3")
+    assert machine.fingerprint()["image"] == "example/optgauge:3"
+
+
 def test_fingerprint_names_no_host_and_no_home():
     text = json.dumps(machine.fingerprint())
     assert os.uname().nodename not in text.split('"')

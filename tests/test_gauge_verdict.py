@@ -20,7 +20,7 @@ from gauge.verdict import (
 
 def test_gates_are_in_the_order_they_are_asked():
     asked = ("evidence", "reload", "accuracy", "fidelity", "size", "speed", "memory")
-    assert (*asked, *TRAINING_GATES) == GATES
+    assert (*asked, *TRAINING_GATES, "regression") == GATES
     assert (
         tuple(f"training_{one}" for one in "steps accuracy memory speed".split()) == TRAINING_GATES
     )

@@ -260,4 +260,5 @@ def test_the_published_schema_says_nothing_that_is_not_checked() -> None:
     }  # fmt: skip
     assert _keywords(schema.load()) == checked | {"$schema", "$defs", "title", "oneOf"}
     assert schema.choices("gate") == GATES
+    assert schema.choices("gate")[-1] == "regression"
     assert len(schema.choices("status")) == 8

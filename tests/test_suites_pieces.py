@@ -223,8 +223,9 @@ def test_no_pattern_crashes_the_matrix(pattern):
 
 def parsed(**given_options) -> options.Settings:
     names = ("target", "model", "technique", "batch", "policy", "plugin", "imagenet")
-    folders = ("report", "export", "cache")
-    defaults = dict.fromkeys((*names, *folders, "threads", "cell_memory"))
+    folders = ("report", "history", "export", "cache")
+    parts = ("shard", "changed_since", "max_minutes", "stage")
+    defaults = dict.fromkeys((*names, *folders, *parts, "threads", "cell_memory"))
     defaults |= {"matrix": "standard", "effort": "standard", "gate": "nightly", "resume": False}
     defaults |= {"plan": False, "cache_drop": False, "seed": "0", "cell_timeout": "60"}
     defaults |= {"cache_mode": "warm", "latency_budget": None, "size_budget": None}

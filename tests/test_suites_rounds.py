@@ -21,7 +21,7 @@ class Engine:
     def device_of(self, target):
         return target
 
-    def speed_process(self, cell, seconds, blocks, number, label, *, control, singles):
+    def speed_process(self, cell, seconds, blocks, number, label, *, control, singles, earlier):
         self.asked.append((number, dict(singles)))
         self.seconds = seconds[1]
         ratio = next(self.ratios)

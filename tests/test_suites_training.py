@@ -179,9 +179,14 @@ def test_a_plan_tells_trainings_and_limits_without_doing_any(collected):
     assert "training_accuracy <= 0.01 (default)" in text
 
 
-def asked(*techniques: str, trains: bool = False, models: tuple[str, ...] = ()) -> list[Cell]:
+def asked(
+    *techniques: str,
+    trains: bool = False,
+    models: tuple[str, ...] = (),
+    stage: str | None = None,
+) -> list[Cell]:
     settings = SimpleNamespace(
-        techniques=techniques, models=models, targets=("cpu",), matrix="standard"
+        techniques=techniques, models=models, targets=("cpu",), matrix="standard", stage=stage
     )
     return asking.asked(catalog.read(), settings, [asking.TRAINING] if trains else [])
 
@@ -215,7 +220,7 @@ def test_bad_names_are_usage_errors(technique, said):
 
 def test_the_gates_have_nothing_to_ask_of_a_way_to_train():
     settings = SimpleNamespace(
-        techniques=("amp_bf16",), models=(), targets=("cpu",), matrix="standard"
+        techniques=("amp_bf16",), models=(), targets=("cpu",), matrix="standard", stage=None
     )
     with pytest.raises(pytest.UsageError, match=re.escape("test_training.py --technique amp")):
         asking.asked(catalog.read(), settings, [asking.GATES])
@@ -225,3 +230,10 @@ def test_the_gates_have_nothing_to_ask_of_a_way_to_train():
 def test_the_training_suite_knows_only_what_trains():
     with pytest.raises(pytest.UsageError, match="amp_bf16"):
         asked("dynamic_int8", trains=True)
+
+
+@pytest.mark.parametrize("stage", ["build", "measure"])
+def test_trainings_know_no_stages(stage):
+    with pytest.raises(pytest.UsageError, match=f"--stage {stage}: ways to train make no artif"):
+        asked("amp_bf16", stage=stage)
+    assert asked("none", stage=stage)

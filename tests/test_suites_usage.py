@@ -13,8 +13,9 @@ pytest_plugins = ["pytester"]
 SUITES = str(ROOT / "suites")
 OPTIONS = (
     "--target --model --technique --batch --matrix --effort --gate --policy --plugin --imagenet "
-    "--report --export --resume --plan --cache --cache-drop --threads --seed --cell-timeout "
-    "--cell-memory --latency-budget --size-budget --max-drop --optimise-for --allow"
+    "--report --history --export --resume --plan --cache --cache-drop --threads --seed "
+    "--cell-timeout --cell-memory --latency-budget --size-budget --max-drop --optimise-for --allow "
+    "--shard --changed-since --max-minutes --stage"
 ).split()
 
 

@@ -46,10 +46,14 @@ class Cuda(Target):
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
+        found = torch.cuda.get_device_properties(torch.cuda.current_device())
         return {
             "tf32": False,
             "cudnn_benchmark": False,
+            # A slice of a divided GPU has its profile in its name, and fewer multiprocessors.
             "device": torch.cuda.get_device_name(),
+            "capability": f"{found.major}.{found.minor}",
+            "multiprocessors": found.multi_processor_count,
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
         }
