@@ -55,10 +55,13 @@ def add(parser: pytest.Parser) -> None:
         "--gate",
         choices=("nightly", "release"),
         default="nightly",
-        help="release: INCONCLUSIVE and NO_BASELINE fail too; nightly is the default",
+        help="release: INCONCLUSIVE, NO_BASELINE, what [[require]] misses and stale waivers fail "
+        "too; nightly is the default",
     )
     option(
-        "--policy", metavar="FILE", help="limits and waivers; default: the project's policy.toml"
+        "--policy",
+        metavar="FILE",
+        help="limits, waivers and what a release requires; default: the project's policy.toml",
     )
     repeatable(
         "--plugin",
@@ -71,7 +74,12 @@ def add(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="where records, samples and index.html go; default: the project's reports/out",
     )
-    option("--export", metavar="DIR", help="copy artifacts whose gates all passed here")
+    option(
+        "--export",
+        metavar="DIR",
+        help="copy artifacts whose gates all passed here; a release that passes lists them in its "
+        "release.json",
+    )
     option(
         "--resume",
         action="store_true",

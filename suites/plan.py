@@ -13,8 +13,10 @@ from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
 from gauge.verdict import BATCH_GATES
+from reports import waivers
 from suites import keys
 from suites.durations import Durations, spoken
+from suites.required import left_out
 from suites.rounds import CONTROLS
 from suites.usual import near_limits
 
@@ -49,6 +51,8 @@ def lines(run: Run) -> Iterator[str]:
     yield from _resolution(run, cells)
     yield from undecidable(run, cells)
     yield from near_limits(run)
+    yield from left_out(run)
+    yield from (one.line for one in waivers.stale(run.policy_part, []))
 
 
 def _cell(

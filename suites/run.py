@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
 from gauge.verdict import Verdict
 from reports import records as record_files
+from reports import required, waivers
 from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
@@ -23,6 +25,7 @@ from suites.journal import Process
 from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
+from suites.required import required_part, waivers_part
 from suites.rounds import Rounds
 
 SAVE_EVERY_SECONDS = 10.0
@@ -47,6 +50,7 @@ class Run:
     shards: list[dict[str, Any]] = field(default_factory=list)
     begun: bool = False
     unexported: bool = False
+    told: list[str] = field(default_factory=list)
 
     @classmethod
     def create(cls, config: pytest.Config) -> Run:
@@ -268,6 +272,11 @@ class Run:
                     total += guess(cell.id, "apply")
         return total
 
+    @cached_property
+    def policy_part(self) -> dict[str, Any]:
+        """What the policy requires and waives, for the run's record."""
+        return {"required": required_part(self), "waivers": waivers_part(self)}
+
     # The end
 
     def finish_controls(self) -> None:
@@ -296,18 +305,34 @@ class Run:
         interrupted = recording.interruption(exitstatus, len(missing), self.settings.gate)
         self.save(complete=interrupted is None, interrupted=interrupted)
         self._remember_speeds()
+        code = self._code(exitstatus)
         if self.settings.export:
-            self._export()
+            self._export(approved=code == 0)
         recording.render(self)
+        return code
+
+    def _code(self, exitstatus: int) -> int:
+        """pytest's exit code, but where nothing was measured or a release lacks something."""
         measured = [one for one in self.records.values() if recording.measured(one)]
         if not measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             failed = exitstatus == pytest.ExitCode.TESTS_FAILED
             return exitstatus if failed else int(pytest.ExitCode.NO_TESTS_COLLECTED)
-        if self.settings.gate == "release" and self.header["contaminated"] and exitstatus == 0:
+        lacking = self.header["contaminated"] or self.unmet or self.stale_waivers
+        if self.settings.gate == "release" and lacking and exitstatus == 0:
             return int(pytest.ExitCode.TESTS_FAILED)
         return exitstatus
 
-    def _export(self) -> None:
+    @property
+    def unmet(self) -> list[required.Unmet]:
+        """What the policy requires of a release and this run does not answer."""
+        return required.unmet(self.header, self.records.values())
+
+    @property
+    def stale_waivers(self) -> list[waivers.Stale]:
+        """Waivers that hide nothing any more; left in the policy they hide the next failure."""
+        return waivers.stale(self.header, self.records.values())
+
+    def _export(self, *, approved: bool) -> None:
         if not self.begun:
             # The controller of pytest-xdist measured nothing itself; all is in the cache.
             run = next((part["process"] for part in self.shards), self.process.run)
@@ -316,31 +341,13 @@ class Run:
             measured = {record["id"] for record in self.records.values()}
             self.asked_cells = [cell for cell in self.cells if cell.id in measured]
             self.run_id = self.header["run"]
-        exporting.export(self)
+        self.told = exporting.export(self, approved=approved)
 
     def _remember_speeds(self) -> None:
         known = usual.Usual(self.settings.cache / usual.FILE)
         for record in self.records.values():
             known.add(record)
         known.save()
-
-    def idle_waivers(self) -> list[str]:
-        """Waivers that hide nothing any more; left in the policy they hide the next failure."""
-        lines = [
-            f"{found['evidence']['waiver']['source']}: the waiver for {found['id']} "
-            f"{found['gate']} is no longer needed; remove it"
-            for found in self.records.values()
-            if found["evidence"].get("waiver", {}).get("unneeded")
-        ]
-        if not self.policy.waivers:
-            return lines
-        everything = matrix.cells(self.catalog, matrix="full", targets=["*"])
-        facts = [cell.facts for cell in {*everything, *self.cells}]
-        unmatched = self.policy.unmatched_waivers(facts, self.settings.batches)
-        return lines + [
-            f"{waiver.source}: the {waiver.gate} waiver covers no cell that there is"
-            for waiver in unmatched
-        ]
 
     def close(self) -> None:
         self.progress.close()
