@@ -37,7 +37,7 @@ class Unmet:
     @property
     def what(self) -> str:
         """What is required."""
-        named = [f"{cell} {gates}".strip() for cell, gates in self.cells[:MOST_NAMED]]
+        named = [f"{cell} ({gates})" if gates else cell for cell, gates in self.cells[:MOST_NAMED]]
         more = len(self.cells) - len(named)
         return ", ".join(named) + (f" and {more} more" if more else "")
 
@@ -58,7 +58,8 @@ def unmet(run: Record, verdicts: Iterable[Record]) -> list[Unmet]:
     for entry in run.get("required") or []:
         source = entry["source"]
         for name in entry["no_cell"]:
-            found.setdefault((source, NO_CELL, "there is no such cell"), {})[name] = []
+            absent = f"the {run.get('matrix') or 'run'} matrix has no such cell"
+            found.setdefault((source, NO_CELL, absent), {})[name] = []
         for cell in entry["cells"]:
             place = cell_key(cell)
             for one in entry["gates"]:
@@ -93,7 +94,12 @@ def _left_out(run: Record, batch: int | None) -> str:
     options = mapping(run.get("options"))
     if run.get("interrupted"):
         return "not reached: the run was interrupted"
-    named = [f"--{name[:-1]}" for name in ("models", "techniques") if options.get(name)]
+    chosen = {
+        "models": "--model",
+        "techniques": "--technique",
+        "changed_since": "--changed-since",
+    }
+    named = [word for name, word in chosen.items() if options.get(name)]
     sizes = [*(options.get("gated") or []), *(options.get("reported") or [])]
     if batch is not None and sizes and batch not in sizes:
         named.append("--batch")

@@ -99,4 +99,5 @@ def _options(run: Run) -> dict[str, Any]:
     settings = run.settings
     chosen = {name: list(getattr(settings, name)) for name in ("models", "techniques")}
     batches = {"gated": list(settings.gated), "reported": list(settings.reported)}
-    return {"options": chosen | batches, "shard": getattr(settings, "shard", None)}
+    shard = getattr(settings, "shard", None)
+    return {"options": chosen | batches, "matrix": settings.matrix, "shard": shard}

@@ -47,7 +47,7 @@ def test_a_gate_without_an_answer_is_named_with_its_line_and_cause(status):
         if one["gate"] == "speed":
             one |= {"status": status, "reason": "because\nof this"}
     assert texts(run_record(required=[entry(VIT)]), verdicts) == [
-        f"policy.toml:12 requires vit-openvino-cpu speed b1: {status}: because"
+        f"policy.toml:12 requires vit-openvino-cpu (speed b1): {status}: because"
     ]
 
 
@@ -71,7 +71,7 @@ def test_a_cell_that_the_run_left_out_is_told_once_with_the_option_that_did_it()
 def test_names_that_cover_no_cell_are_told():
     run = run_record(required=[entry(no_cell=["vitt × * × cpu"])])
     assert texts(run, cell("vit", "openvino")) == [
-        "policy.toml:12 requires vitt × * × cpu: there is no such cell"
+        "policy.toml:12 requires vitt × * × cpu: the standard matrix has no such cell"
     ]
 
 
