@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
-from reports import records
 from reports.plain import mapping
 from reports.records import Record, RecordError
 
@@ -57,37 +56,6 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(folder: Path, run: Record, artifacts: Iterable[Mapping[str, Any]]) -> Path:
-    """Write release.json into the folder of exported artifacts; returns its path.
-
-    run: the approving run's own record. artifacts: "cell" (its id, which is its folder's name),
-    and what else is to be known of it. Every file of a cell's folder is listed.
-    """
-    listed = []
-    for one in artifacts:
-        paths = sorted(path for path in (folder / one["cell"]).rglob("*") if path.is_file())
-        files = {
-            path.relative_to(folder).as_posix(): {
-                "bytes": path.stat().st_size,
-                "sha256": digest(path),
-            }
-            for path in paths
-        }
-        listed.append({**one, "files": files})
-    kept = ("run", "finished", "commit", "dirty", "policy", "policy_sha256", "targets")
-    content = {
-        "kind": "release",
-        "schema": VERSION,
-        **{name: run.get(name) for name in kept},
-        "cpu": mapping(run.get("machine")).get("cpu"),
-        "artifacts": listed,
-    }
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    path = folder / FILE
-    records.replace(path, text.encode())
-    return path
-
-
 def locate(path: Path) -> Path:
     """The release.json that speaks of a path: in it, beside it, or in the nearest folder above."""
     start = path.absolute()
@@ -98,7 +66,7 @@ def locate(path: Path) -> Path:
         path,
         None,
         f"no {FILE} lies in it, beside it or above it",
-        f"name one with --release (a passing --gate release with --export writes {FILE})",
+        "name one with --release (a passing --gate release with --export writes one)",
     )
 
 

@@ -8,16 +8,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gauge.verdict import GATES, Status
-from reports import formats, release
+from reports import approval, formats
+from reports.records import Records
+from reports.release import FILE
 from suites.engine import Stopped
 
 if TYPE_CHECKING:
     from suites.matrix import Cell
     from suites.run import Run
 
-DECIDED = {Status.PASS, Status.WAIVED}
-KEPT = {*DECIDED, Status.NO_EXPECTATION}
 SNIPPET = '''"""Loads this artifact: {cell}."""
 
 from pathlib import Path
@@ -30,74 +29,38 @@ optimized = artifact.load(Path(__file__).parent / "artifact", targets.get({targe
 '''
 
 
-def export(run: Run, *, approved: bool) -> list[str]:
+def export(run: Run, *, releasable: bool) -> list[str]:
     """Copy each cell whose verdicts all pass (or are waived, or have no limit).
 
-    approved: whether the run may end with exit code 0. Where it does as a release, release.json
+    releasable: whether the run ends with exit code 0. Where it does as a release, release.json
     lists what it approves; any other run takes away the list of an earlier one, which would speak
     of other files. Returns what there is to tell.
     """
     folder = run.settings.export
     assert folder is not None
-    (folder / release.FILE).unlink(missing_ok=True)
+    (folder / FILE).unlink(missing_ok=True)
     verdicts: dict[str, list[dict[str, Any]]] = {}
     for record in run.records.values():
         verdicts.setdefault(record["id"], []).append(record)
-    passing = [cell for cell in run.asked_cells if _passes(verdicts.get(cell.id, []))]
+    passing = [cell for cell in run.asked_cells if approval.passes(verdicts.get(cell.id, []))]
     for cell in passing:
-        _copy(run, cell, folder, _waivers(verdicts[cell.id]))
+        _copy(run, cell, folder, approval.waived(verdicts[cell.id]))
     told = [f"exported: {formats.count(len(passing), 'artifact')}"]
-    if run.settings.gate != "release":
-        return told
-    if not approved:
-        return [*told, f"no {release.FILE}: this run cannot be released"]
-    if run.header.get("shard"):
-        return [*told, f"no {release.FILE}: one part of a run approves nothing"]
-    return [*told, *_approve(run, folder, passing, verdicts)]
+    if run.settings.gate == "release":
+        told += _approve(run, folder, releasable)
+    return told
 
 
-def _approve(
-    run: Run, folder: Path, passing: list[Cell], verdicts: dict[str, list[dict[str, Any]]]
-) -> list[str]:
-    """Write release.json for the cells of which every gate was asked; names the others."""
-    whole, told = [], []
-    for cell in passing:
-        missing = [gate for gate in GATES if gate not in {one["gate"] for one in verdicts[cell.id]}]
-        if missing:
-            told.append(f"not in {release.FILE}: {cell.id}, not asked for {', '.join(missing)}")
-            continue
-        whole.append(
-            {
-                "cell": cell.id,
-                "class": cell.cls,
-                "weights_sha256": run.header["models"].get(cell.model, {}).get("sha256"),
-                "gates": {_gate(one): one["status"] for one in verdicts[cell.id]},
-                "waived": _waivers(verdicts[cell.id]),
-            }
-        )
-    if not whole:
-        return [*told, f"no {release.FILE}: no artifact to approve"]
-    path = release.write(folder, run.header, whole)
-    return [*told, f"approved: {formats.count(len(whole), 'artifact')} in {path}"]
-
-
-def _passes(verdicts: list[dict[str, Any]]) -> bool:
-    statuses = {Status(one["status"]) for one in verdicts}
-    late = any(one["evidence"].get("waiver", {}).get("expired") for one in verdicts)
-    return bool(statuses & DECIDED) and statuses <= KEPT and not late
-
-
-def _gate(record: dict[str, Any]) -> str:
-    return record["gate"] if record["batch"] is None else f"{record['gate']}-b{record['batch']}"
-
-
-def _waivers(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """By whose word a failure ships: the waivers that hold for a cell's gates."""
-    return [
-        {"gate": _gate(one), **one["evidence"]["waiver"]}
-        for one in verdicts
-        if one["status"] == Status.WAIVED
-    ]
+def _approve(run: Run, folder: Path, releasable: bool) -> list[str]:
+    found = Records(run.header, list(run.records.values()))
+    why = approval.refused(found)
+    if why or not releasable:
+        return [f"no {FILE}: {why or 'this run cannot be released'}"]
+    artifacts, told = approval.approvable(found)
+    if not artifacts:
+        return [*told, f"no {FILE}: no artifact to approve"]
+    path = approval.write(folder, run.header, artifacts)
+    return [*told, f"approved: {formats.count(len(artifacts), 'artifact')} in {path}"]
 
 
 def _copy(run: Run, cell: Cell, folder: Path, waived: list[dict[str, Any]]) -> None:

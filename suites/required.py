@@ -69,9 +69,17 @@ def waivers_part(run: Run) -> list[dict[str, Any]]:
 
 
 def _declared(run: Run, which: str, targets: Iterable[str]) -> list[CellFacts]:
-    """Facts of the declared cells, and of those that this run adds."""
+    """Facts of the declared cells, and of those that --model and --technique add to them."""
+    settings = run.settings
     declared = matrix.cells(run.catalog, matrix=which, targets=targets)
-    return list(dict.fromkeys(cell.facts for cell in (*declared, *run.cells)))
+    added = matrix.cells(
+        run.catalog,
+        matrix=settings.matrix,
+        targets=settings.targets,
+        models=settings.models,
+        techniques=settings.techniques,
+    )
+    return list(dict.fromkeys(cell.facts for cell in (*declared, *added)))
 
 
 def _named(facts: CellFacts) -> dict[str, str]:

@@ -307,7 +307,7 @@ class Run:
         self._remember_speeds()
         code = self._code(exitstatus)
         if self.settings.export:
-            self._export(approved=code == 0)
+            self._export(releasable=code == 0)
         recording.render(self)
         return code
 
@@ -332,7 +332,7 @@ class Run:
         """Waivers that hide nothing any more; left in the policy they hide the next failure."""
         return waivers.stale(self.header, self.records.values())
 
-    def _export(self, *, approved: bool) -> None:
+    def _export(self, *, releasable: bool) -> None:
         if not self.begun:
             # The controller of pytest-xdist measured nothing itself; all is in the cache.
             run = next((part["process"] for part in self.shards), self.process.run)
@@ -341,7 +341,7 @@ class Run:
             measured = {record["id"] for record in self.records.values()}
             self.asked_cells = [cell for cell in self.cells if cell.id in measured]
             self.run_id = self.header["run"]
-        self.told = exporting.export(self, approved=approved)
+        self.told = exporting.export(self, releasable=releasable)
 
     def _remember_speeds(self) -> None:
         known = usual.Usual(self.settings.cache / usual.FILE)

@@ -70,7 +70,7 @@ def test_a_release_that_answers_all_passes_and_another_fails_with_the_line(run, 
     held = run(more, "--gate=release", *STILL)
     assert held.code == 1, held.output
     assert "HOLD: Nothing fails in 8 gates of 2 cells, but 3 required gates" in held.output
-    assert "no release.json: this run cannot be released" in held.output
+    assert "no release.json: HOLD: Nothing fails" in held.output
     planned = run(more, "--gate=release", "--plan", *STILL)
     assert all(told in one.output for one in (nightly, held, planned))
     assert "not in this run" in (held.report / "summary.md").read_text()
