@@ -64,6 +64,25 @@ def locate(text: str) -> Lines:
     return lines
 
 
+def value_span(text: str, line: int) -> tuple[int, int]:
+    """Where the value of the key at a line (counted from 1) begins and ends, without comment."""
+    position = 0
+    for _ in range(line - 1):
+        position = text.index("\n", position) + 1
+    key = _KEY.match(text, position)
+    if key is None:
+        raise ValueError(f"line {line} has no key")
+    start = key.end()
+    while text[start] in " \t":
+        start += 1
+    if text[start] in "\"'":
+        return start, _string_end(text, start)
+    end = start
+    while end < len(text) and text[end] not in "#\r\n":
+        end += 1
+    return start, start + len(text[start:end].rstrip())
+
+
 def _statement_end(text: str, position: int) -> int:
     """The start of the next statement: past a newline outside strings, brackets and comments."""
     depth = 0

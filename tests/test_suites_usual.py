@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import Ran, suites
 
-from gauge.sequential import clearance, too_near
+from gauge.clearance import clearance, too_near
 from suites.usual import FILE, Usual
 
 CELL = "digits_mlp-onnxruntime-cpu"
