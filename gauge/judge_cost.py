@@ -154,6 +154,7 @@ def judge_speed(
     unreliable = shared or trend.reason()
     if unreliable:
         said = f"{unreliable}; measured: {sequential.decision_text(final)}"
+        parts["evidence"]["unreliable"] = unreliable
         return _speed_verdict(Status.INCONCLUSIVE, final, parts, said)
     if final.status is Outcome.CONTINUE:
         why = f"stopped after {len(first)} of {looks[-1]} processes, undecided"

@@ -1,4 +1,4 @@
-"""The policy: every limit and every waiver, and which of them a cell is held to."""
+"""The policy: every limit, waiver and requirement, and which of them a cell is held to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from gauge.policy_entry import (
     Waiver,
     most_specific,
 )
-from gauge.policy_file import Known, PolicyError, duplicate, parse
+from gauge.policy_fields import Known, PolicyError
+from gauge.policy_file import duplicate, parse
+from gauge.policy_require import Required
 from gauge.verdict import BATCH_GATES, GATES
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "NoExpectation",
     "Policy",
     "PolicyError",
+    "Required",
     "Waiver",
 ]
 
@@ -49,15 +52,21 @@ DEFAULTS = {
 
 
 class Policy:
-    """Limits and waivers in file order; read one with `Policy.read`.
+    """Limits, waivers and requirements in file order; read one with `Policy.read`.
 
     The most specific entry that covers a cell wins: first by the number of exact keys, then of
     globs (`"*"` is one), and between `prune` and `prune:0.5` the one with parameters.
     """
 
-    def __init__(self, file: str, limits: Sequence[LimitEntry], waivers: Sequence[Waiver]):
+    def __init__(
+        self,
+        file: str,
+        limits: Sequence[LimitEntry],
+        waivers: Sequence[Waiver],
+        required: Sequence[Required] = (),
+    ):
         self.file = file
-        self.limits, self.waivers = tuple(limits), tuple(waivers)
+        self.limits, self.waivers, self.required = tuple(limits), tuple(waivers), tuple(required)
         self._limits: dict[str, list[LimitEntry]] = {gate: [] for gate in GATES}
         self._waivers: dict[str, list[Waiver]] = {gate: [] for gate in GATES}
         for limit in self.limits:
@@ -72,15 +81,7 @@ class Policy:
     def read(cls, path: str | Path, known: Known) -> Policy:
         """Read and check a policy file; PolicyError says what is wrong and where."""
         path = Path(path)
-        try:
-            text = path.read_bytes().decode()
-        except UnicodeDecodeError as error:
-            line = error.object[: error.start].count(b"\n") + 1
-            raise PolicyError(str(path), line, "bytes that are not UTF-8", "TOML 1.0") from error
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise PolicyError(str(path), None, f"no policy ({why})", "a TOML file") from error
-        return cls(str(path), *parse(text, str(path), known, shown_name(path)))
+        return cls(str(path), *parse(read_text(path), str(path), known, shown_name(path)))
 
     def limit(
         self,
@@ -160,20 +161,12 @@ class Policy:
                         covering = self._covering(entries, facts, gate, batch)
                         self._check_one(covering, str(facts))
 
-    def unmatched_waivers(
-        self, cells: Iterable[CellFacts], batches: Iterable[int] = (1, 32)
-    ) -> list[Waiver]:
-        """The waivers that cover none of these cells: edit them, or they hide the next failure."""
-        cells, batches = list(cells), list(batches)
-        return [
-            waiver
-            for waiver in self.waivers
-            if not any(
-                waiver.match.covers(facts, batch)
-                for facts in cells
-                for batch in (batches if waiver.gate in BATCH_GATES else [None])
-            )
-        ]
+    def covered(
+        self, waiver: Waiver, cells: Iterable[CellFacts], batches: Iterable[int] = (1, 32)
+    ) -> int:
+        """How many gates of these cells a waiver covers, each batch size counted."""
+        sizes = list(batches) if waiver.gate in BATCH_GATES else [None]
+        return sum(waiver.match.covers(facts, size) for facts in cells for size in sizes)
 
     def _covering(
         self, entries: Sequence[E], facts: CellFacts, gate: str, batch: int | None
@@ -206,6 +199,18 @@ def _unmet(entries: Sequence[LimitEntry], present: Sequence[str]) -> NoExpectati
         else f"the limit is for machines with {' and '.join(lacks)}",
         entries[0].source,
     )
+
+
+def read_text(path: Path) -> str:
+    """A policy file's text, line ends as they are; PolicyError when it cannot be had."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise PolicyError(str(path), line, "bytes that are not UTF-8", "TOML 1.0") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise PolicyError(str(path), None, f"no policy ({why})", "a TOML file") from error
 
 
 def shown_name(path: Path) -> str:

@@ -146,12 +146,14 @@ class Waiver(Entry):
     """A [[waiver]]: a failure that is known, until a date, down to a floor.
 
     expires: the last day it holds. floor: the worst value that a waived gate may still have.
+    optional: it is for what a plug-in brings, which may not be there.
     """
 
     issue: str = ""
     owner: str = ""
     expires: datetime.date = datetime.date.min
     floor: float | None = None
+    optional: bool = False
 
     def keeps_floor(self, value: float | None) -> bool:
         """Whether a value is no worse than the floor; NaN or no value keeps no floor."""

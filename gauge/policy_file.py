@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple
 
 from gauge.capability import FORMS, Requirement, compatible
 from gauge.names import base, glob_matches, is_glob, names_match, suggestion
 from gauge.policy_entry import DIRECTIONS, KEYS, Limit, LimitEntry, Match, Waiver, keys_of
-from gauge.policy_lines import Block, locate
+from gauge.policy_fields import Fields, Known, PolicyError, kind_of, short
+from gauge.policy_lines import locate
+from gauge.policy_require import Required, names_a_gate
 from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES
 
 CLASSES = ("A", "B", "C")
@@ -23,37 +23,20 @@ _COMMON = ("gate", *KEYS, "reason", "requires", "optional")
 FIELDS = {
     "limit": (*_COMMON, "min", "max", "expect", "near"),
     "waiver": (*_COMMON, "issue", "owner", "expires", "floor"),
+    "require": ("models", "techniques", "targets", "gates", "reason", "optional"),
 }
 
 
-class PolicyError(ValueError):
-    """A mistake in a policy: where it is, what was found, what is expected."""
+class Entries(NamedTuple):
+    """Everything that a policy's text says, each kind in file order."""
 
-    def __init__(self, file: str, line: int | None, found: str, expected: str):
-        self.file, self.line, self.found, self.expected = file, line, found, expected
-        where = file if line is None else f"{file}:{line}"
-        super().__init__(f"{where}: found {found}; expected {expected}")
-
-
-@dataclass(frozen=True)
-class Known:
-    """The names a policy may use. models, techniques: with or without parameters.
-
-    capabilities: None where any capability may be required.
-    """
-
-    models: Collection[str] = ()
-    techniques: Collection[str] = ()
-    families: Collection[str] = ()
-    targets: Collection[str] = ()
-    gates: Collection[str] = GATES
-    capabilities: Collection[str] | None = None
+    limits: list[LimitEntry]
+    waivers: list[Waiver]
+    required: list[Required]
 
 
-def parse(
-    text: str, file: str, known: Known, shown: str | None = None
-) -> tuple[list[LimitEntry], list[Waiver]]:
-    """The limits and waivers of a policy's text, in order.
+def parse(text: str, file: str, known: Known, shown: str | None = None) -> Entries:
+    """The limits, waivers and requirements of a policy's text, in order.
 
     file names it in errors; shown names it in limits' sources (it goes into records, where a path
     of somebody's home has no place). Raises PolicyError.
@@ -63,24 +46,22 @@ def parse(
     for name in tables:
         if name not in FIELDS:
             line = found.top.get(name) or found.block(name, 0, 1).line
-            raise PolicyError(
-                file, line, repr(name), "[[limit]] or [[waiver]]" + suggestion(name, FIELDS)
-            )
-    limits, waivers = [], []
-    for kind in FIELDS:
+            kinds = ", ".join(f"[[{kind}]]" for kind in FIELDS)
+            raise PolicyError(file, line, repr(name), f"one of {kinds}{suggestion(name, FIELDS)}")
+    entries = Entries([], [], [])
+    for kind, read in _READERS.items():
         rows = tables.get(kind, [])
+        # The one entry of its kind may be written as [require].
+        single = kind == "require" and isinstance(rows, dict)
+        rows = [rows] if single else rows
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             line = found.block(kind, 0, -1).line
-            raise PolicyError(file, line, f"{kind!r} as {_kind(rows)}", f"[[{kind}]] tables")
+            raise PolicyError(file, line, f"{kind!r} as {kind_of(rows)}", f"[[{kind}]] tables")
         for index, row in enumerate(rows):
-            reader = _Reader(
-                kind, row, found.block(kind, index, len(rows)), file, shown or file, known
-            )
-            if kind == "limit":
-                limits.append(reader.limit())
-            else:
-                waivers.append(reader.waiver())
-    return limits, waivers
+            block = found.tables.get(kind) if single else None
+            block = block or found.block(kind, index, len(rows))
+            read(entries, _Reader(kind, row, block, file, shown or file, known))
+    return entries
 
 
 def _tables(text: str, file: str) -> dict[str, Any]:
@@ -93,52 +74,12 @@ def _tables(text: str, file: str) -> dict[str, Any]:
         raise PolicyError(file, line, f"no valid TOML ({what})", "TOML 1.0") from error
 
 
-def _kind(value: Any) -> str:
-    """A value's type in TOML's words."""
-    if isinstance(value, bool):
-        return "a boolean"
-    names: dict[type, str] = {
-        str: "a string",
-        int: "an integer",
-        float: "a float",
-        list: "an array",
-        dict: "a table",
-        datetime.datetime: "a date with a time",
-        datetime.date: "a date",
-        datetime.time: "a time",
-    }
-    return next(name for type_, name in names.items() if isinstance(value, type_))
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, (datetime.date, datetime.time)) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-class _Reader:
+class _Reader(Fields):
     """Checks one entry, key by key."""
-
-    def __init__(
-        self, kind: str, row: dict[str, Any], block: Block, file: str, shown: str, known: Known
-    ):
-        self.kind, self.row, self.block, self.file, self.known = kind, row, block, file, known
-        self.source = f"{shown}:{block.line}"
-
-    def fail(self, key: str | None, found: str, expected: str) -> PolicyError:
-        """The error, at the key's own line where it has one."""
-        line = self.block.keys.get(key, self.block.line) if key else self.block.line
-        return PolicyError(self.file, line, found, expected)
 
     def common(self) -> tuple[str, Match, str, tuple[Requirement, ...]]:
         """What limits and waivers share: gate, match keys, reason, requires."""
-        for key in self.row:
-            if key not in FIELDS[self.kind]:
-                fields = FIELDS[self.kind]
-                raise self.fail(
-                    key,
-                    f"unknown key {key!r} in [[{self.kind}]]",
-                    "one of " + ", ".join(fields) + suggestion(key, fields),
-                )
+        self.only(FIELDS[self.kind])
         self.flag("optional", False)
         gate = self.gate()
         match = self.match(gate)
@@ -178,7 +119,32 @@ class _Reader:
             owner=self.text("owner"),
             expires=self.date("expires"),
             floor=floor,
+            optional=self.flag("optional", False),
         )
+
+    def required(self) -> Required:
+        """The row as what a release must have measured."""
+        self.only(FIELDS[self.kind])
+        for pattern in self.texts("gates"):
+            if not names_a_gate(pattern):
+                raise self.unknown("gates", pattern, (*GATES, "speed-b1", "memory-b1"))
+        return Required(
+            source=self.source,
+            reason=self.text("reason"),
+            models=self.names("models", "model", self.known.models),
+            techniques=self.names("techniques", "technique", self.known.techniques),
+            targets=self.names("targets", "target", self.known.targets),
+            gates=self.texts("gates"),
+        )
+
+    def names(self, key: str, kind: str, known: Collection[str] | None) -> tuple[str, ...]:
+        """Patterns of known names; any names in an optional entry."""
+        patterns = self.texts(key)
+        if not self.flag("optional", False):
+            for pattern in patterns:
+                if known is not None and not _is_known(kind, pattern, known):
+                    raise self.unknown(key, pattern, known)
+        return patterns
 
     def gate(self) -> str:
         gate = self.text("gate")
@@ -217,16 +183,9 @@ class _Reader:
             "target": self.known.targets,
         }[key]
         # A plug-in may bring models, techniques, families and targets, but no class.
-        if (optional and key != "class") or _is_known(key, pattern, names):
+        if names is None or (optional and key != "class") or _is_known(key, pattern, names):
             return None
         raise self.unknown(key, pattern, names)
-
-    def unknown(self, key: str, value: str, names: Iterable[str]) -> PolicyError:
-        listed = ", ".join(sorted(names)) or "none is known"
-        hint = suggestion(value, names)
-        optional = "" if key in ("gate", "class") else " (for a plug-in's name: optional = true)"
-        what = "that matches no name" if is_glob(value) else "unknown"
-        return self.fail(key, f"{key} {value!r}, {what}", f"one of {listed}{hint}{optional}")
 
     def check_batch(self, gate: str) -> None:
         value = self.row["batch"]
@@ -240,14 +199,14 @@ class _Reader:
         if not sized and not (isinstance(value, str) and re.fullmatch(r"[1-9*?][0-9*?]*", value)):
             raise self.fail(
                 "batch",
-                f"batch = {_short(value)}",
+                f"batch = {short(value)}",
                 "a batch size such as 1, or a glob such as '3?'",
             )
 
     def requires(self) -> tuple[Requirement, ...]:
         value = self.row.get("requires", [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.fail("requires", f"requires = {_short(value)}", "an array of strings")
+            raise self.fail("requires", f"requires = {short(value)}", "an array of strings")
         try:
             requires = tuple(Requirement.parse(item) for item in value)
         except ValueError as error:
@@ -290,7 +249,7 @@ class _Reader:
             raise self.fail(None, f"a {self.kind} without {key}", f"{key}, a number")
         value = self.row[key]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self.fail(key, f"{key} = {_short(value)} ({_kind(value)})", "a number")
+            raise self.fail(key, f"{key} = {short(value)} ({kind_of(value)})", "a number")
         try:
             number = float(value)
         except OverflowError:
@@ -299,37 +258,19 @@ class _Reader:
         if not math.isfinite(number) or number < 0 or (share and number > 1):
             raise self.fail(
                 key,
-                f"{key} = {_short(value)}",
+                f"{key} = {short(value)}",
                 "a fraction from 0 to 1 (1 point is 0.01)" if share else "a finite ratio above 0",
             )
         if number == 0 and not share and gate in DIRECTIONS:
-            raise self.fail(key, f"{key} = {_short(value)}", "a finite ratio above 0")
+            raise self.fail(key, f"{key} = {short(value)}", "a finite ratio above 0")
         return number
 
-    def text(self, key: str, numbers: bool = False) -> str:
-        """A string that says something, as one line."""
-        if key not in self.row:
-            raise self.fail(None, f"a {self.kind} without {key}", f"{key}, a string")
-        value = self.row[key]
-        if numbers and isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        if not isinstance(value, str) or not value.strip():
-            raise self.fail(key, f"{key} = {_short(value)}", "a string that is not empty")
-        return " ".join(value.split())
 
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.row.get(key, default)
-        if not isinstance(value, bool):
-            raise self.fail(key, f"{key} = {_short(value)}", "true or false")
-        return value
-
-    def date(self, key: str) -> datetime.date:
-        if key not in self.row:
-            raise self.fail(None, f"a {self.kind} without {key}", f"{key}, a date")
-        value = self.row[key]
-        if not isinstance(value, datetime.date) or isinstance(value, datetime.datetime):
-            raise self.fail(key, f"{key} = {_short(value)}", "a date, without quotes: 2027-01-31")
-        return value
+_READERS: dict[str, Callable[[Entries, _Reader], None]] = {
+    "limit": lambda entries, reader: entries.limits.append(reader.limit()),
+    "waiver": lambda entries, reader: entries.waivers.append(reader.waiver()),
+    "require": lambda entries, reader: entries.required.append(reader.required()),
+}
 
 
 def _is_known(key: str, pattern: str, names: Collection[str]) -> bool:

@@ -14,7 +14,7 @@ _KEY = re.compile(rf"[ \t]*{_NAME}[ \t]*[.=]")
 
 @dataclass
 class Block:
-    """One `[[name]]`: the line of its header, and of each key below it."""
+    """One `[[name]]` or `[name]`: the line of its header, and of each key below it."""
 
     name: str
     line: int
@@ -23,9 +23,10 @@ class Block:
 
 @dataclass
 class Lines:
-    """Every `[[name]]` of a file in order, and the line of each top-level key or table."""
+    """Every `[[name]]` of a file in order, every `[name]`, the line of each top-level name."""
 
     blocks: list[Block] = field(default_factory=list)
+    tables: dict[str, Block] = field(default_factory=dict)
     top: dict[str, int] = field(default_factory=dict)
 
     def block(self, name: str, index: int, count: int) -> Block:
@@ -54,13 +55,32 @@ def locate(text: str) -> Lines:
             inside = lines.blocks[-1].keys
         elif table := _TABLE.match(text, position):
             lines.top.setdefault(_first(table), line)
-            inside = {}
+            inside = lines.tables.setdefault(_first(table), Block(_first(table), line)).keys
         elif key := _KEY.match(text, position):
             (lines.top if inside is None else inside).setdefault(_first(key), line)
         end = _statement_end(text, position)
         line += text.count("\n", position, end)
         position = end
     return lines
+
+
+def value_span(text: str, line: int) -> tuple[int, int]:
+    """Where the value of the key at a line (counted from 1) begins and ends, without comment."""
+    position = 0
+    for _ in range(line - 1):
+        position = text.index("\n", position) + 1
+    key = _KEY.match(text, position)
+    if key is None:
+        raise ValueError(f"line {line} has no key")
+    start = key.end()
+    while text[start] in " \t":
+        start += 1
+    if text[start] in "\"'":
+        return start, _string_end(text, start)
+    end = start
+    while end < len(text) and text[end] not in "#\r\n":
+        end += 1
+    return start, start + len(text[start:end].rstrip())
 
 
 def _statement_end(text: str, position: int) -> int:

@@ -184,27 +184,6 @@ def _shown(decision: Decision) -> str:
     return f"{ratio_text(decision.value)} after {decision.look} processes"
 
 
-CLEARANCE, CLEARANCE_SIGMAS = -math.log1p(-0.03), 2.5
-"""How far below the usual value, as a log-ratio and in σ, a limit can still be decided."""
-
-
-def too_near(limit: float, value: float, sigma: float) -> bool:
-    """Whether a speed limit is nearer to the usual value than max(3 %, 2.5 sigma) below it.
-
-    Such a cell is undecidable by nature. A number that is not finite counts as too near.
-    """
-    if not (limit > 0 and value > 0):
-        return True
-    distance = math.log(value / limit)
-    # Two comparisons, not one with max(): max(a, nan) is a.
-    return not (distance >= CLEARANCE and distance >= CLEARANCE_SIGMAS * sigma)
-
-
-def clearance(sigma: float) -> float:
-    """The factor that a speed limit must stay below the usual value (see `too_near`)."""
-    return math.exp(max(CLEARANCE, CLEARANCE_SIGMAS * sigma))
-
-
 @dataclass(frozen=True)
 class ControlCell:
     """One A/A cell: FP32 against its own copy; value, low, high are ratios, sd of a log-ratio."""

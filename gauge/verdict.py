@@ -77,6 +77,9 @@ GATES = tuple(SCALES)
 TRAINING_GATES = tuple(gate for gate in GATES if gate.startswith("training_"))
 """Those asked of a technique that trains, and no others are."""
 
+ALWAYS_GATES = tuple(gate for gate in GATES if gate not in (*TRAINING_GATES, "regression"))
+"""Those that every run asks of every cell that it optimises."""
+
 TIMED_GATES = ("speed", "training_speed")
 """The gates that are decided by times, which all cells take in turns."""
 

@@ -149,7 +149,7 @@ def _controls(cells: list[Record]) -> list[Record]:
     """The A/A cells of all shards; of a model that several timed, the furthest from 1."""
     kept: dict[str, Record] = {}
     for cell in cells:
-        name = json.dumps([cell["model"], cell["target"]])
+        name = json.dumps([cell.get("of"), cell["model"], cell["target"]])
         other = kept.setdefault(name, cell)
         if abs((cell.get("value") or 1) - 1) > abs((other.get("value") or 1) - 1):
             kept[name] = cell

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports import cells as grouping
-from reports import formats, names
+from reports import formats, names, required, waivers
 from reports.cells import SEVERITY, Cell
 from reports.picks import Mean, Pick, means, pareto, recommend
 from reports.records import Record, Records
@@ -94,6 +94,8 @@ class Summary:
     means: tuple[Mean, ...]
     coverage: Coverage
     problems: tuple[str, ...] = ()
+    unmet: tuple[required.Unmet, ...] = ()
+    stale: tuple[waivers.Stale, ...] = ()
 
 
 def summarize(records: Records) -> Summary:
@@ -104,11 +106,14 @@ def summarize(records: Records) -> Summary:
     coverage = _coverage(records.run, cells)
     doubts = _doubts(records, coverage, undecided)
     counts = _counts(verdict["status"] for verdict in records.verdicts)
-    verdict = HOLD if failing else INCONCLUSIVE if doubts else SHIP
+    unmet = required.unmet(records.run, records.verdicts)
+    stale = waivers.stale(records.run, records.verdicts)
+    lacking = _lacking(records.run, unmet, stale)
+    verdict = HOLD if failing or lacking else INCONCLUSIVE if doubts else SHIP
     return Summary(
         run=records.run,
         verdict=verdict,
-        sentence=_sentence(verdict, counts, cells, failing, doubts),
+        sentence=_sentence(verdict, counts, cells, failing, [*lacking, *doubts]),
         counts=counts,
         cell_counts=_counts(cell.status for cell in cells),
         cells=tuple(cells),
@@ -121,6 +126,8 @@ def summarize(records: Records) -> Summary:
         means=tuple(means(cells)),
         coverage=coverage,
         problems=tuple(records.problems),
+        unmet=tuple(unmet),
+        stale=tuple(stale),
     )
 
 
@@ -242,6 +249,14 @@ def missing(run: Record) -> list[str]:
     return [*(told.get("missing") or []), *(told.get("errored") or [])]
 
 
+def _lacking(run: Record, unmet: list[required.Unmet], stale: list[waivers.Stale]) -> list[str]:
+    """Clauses saying what a release fails for beside its gates; a nightly run only warns of it."""
+    if run.get("gate") != "release":
+        return []
+    clauses = [required.sentence(unmet)] if unmet else []
+    return [*clauses, waivers.sentence(stale)] if stale else clauses
+
+
 CONTAMINATED = (
     "the A/A comparison is contaminated (identical code differed by more than 1\u202f%), "
     "so no speed here can be trusted"
@@ -253,13 +268,13 @@ def _sentence(
 ) -> str:
     gates = formats.count(sum(counts.values()), "gate")
     number = formats.count(len(cells), "cell")
-    if verdict == HOLD:
+    if verdict == HOLD and failing:
         failed = sum(len(line.verdicts) for line in failing)
         where = len({line.cell.key for line in failing})
         fail = "fails" if failed == 1 else "fail"
         start = f"{failed} of {gates} {fail}, in {where} of {number}; worst is {_worst(failing[0])}"
         return "; ".join([start, *doubts]) + "."
-    if verdict == INCONCLUSIVE:
+    if verdict != SHIP:
         start = f"Nothing fails in {gates} of {number}, but " if counts else "No verdict: "
         return start + "; ".join(doubts) + "."
     passed = counts.get("PASS", 0) + counts.get("WAIVED", 0)

@@ -36,6 +36,7 @@ def markdown(found: Records) -> str:
         escape(summary.sentence),
         _counts(summary),
         _failing(summary),
+        _lacking(summary),
         _triage(summary),
         _trust(summary),
         _recommended(summary),
@@ -85,6 +86,17 @@ def _failing(summary: Summary) -> str:
     more = len(summary.failing) - len(shown)
     rest = f"\n\n{more} more are in index.html." if more else ""
     return "## Failing gates, worst first\n\n" + table(head, [_line(line) for line in shown]) + rest
+
+
+def _lacking(summary: Summary) -> str:
+    """What a release fails for beside its gates, a line each."""
+    found = view.lacking(summary)
+    if not found:
+        return ""
+    items = [f"- {escape(names.short(line))}" for line in found[:_MOST_FAILING]]
+    if more := len(found) - len(items):
+        items.append(f"- {more} more are in index.html")
+    return f"## {view.lacking_title(summary)}\n\n" + "\n".join(items)
 
 
 def _triage(summary: Summary) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from reports import formats, names
+from reports import formats, names, required, waivers
 from reports.formats import ABSENT
 from reports.records import Record
 from reports.summarize import Summary, missing
@@ -47,6 +47,7 @@ def checks(summary: Summary) -> list[Check]:
     return [
         *(Check(BAD, "Records", problem) for problem in summary.problems[:5]),
         _whole(summary),
+        *_release(summary),
         _aa(run),
         _threads(run.get("machine") or {}),
         _commit(run),
@@ -139,6 +140,25 @@ def _whole(summary: Summary) -> Check:
         advice = "Run the same command with --resume."
         return Check(BAD, "Run", f"{found}, {coverage.missing} not reached", advice)
     return Check(GOOD, "Run", f"{found}, finished")
+
+
+def _release(summary: Summary) -> list[Check]:
+    """What a release requires, and waivers; nothing where the records say nothing of them."""
+    run, found = summary.run, []
+    state = BAD if run.get("gate") == "release" else WARN
+    if summary.unmet:
+        advice = "Make them measurable again, or change what the policy requires, with a reason."
+        found.append(Check(state, "Required", required.sentence(summary.unmet), advice))
+    elif run.get("required"):
+        entries = formats.count(len(run["required"]), "entry", "entries")
+        found.append(Check(GOOD, "Required", f"{entries} of the policy, every gate answered"))
+    elif run.get("required") is not None and run.get("gate") == "release":
+        advice = "List in [[require]] what must be measured, so that nothing can go missing."
+        found.append(Check(WARN, "Required", "the policy requires nothing", advice))
+    if summary.stale:
+        advice = "A waiver left behind hides the next failure."
+        found.append(Check(state, "Waivers", waivers.sentence(summary.stale), advice))
+    return found
 
 
 def _aa(run: Record) -> Check:

@@ -98,6 +98,18 @@ def _line(line: Line) -> View:
     }
 
 
+def lacking(summary: Summary) -> list[str]:
+    """What the policy requires and the run does not answer, and waivers that must go."""
+    return [one.text for one in summary.unmet] + [one.line for one in summary.stale]
+
+
+def lacking_title(summary: Summary) -> str:
+    """What these lines mean for this run."""
+    if summary.run.get("gate") == "release":
+        return "This fails the release"
+    return "A release would fail for this"
+
+
 def triage_text(summary: Summary) -> str:
     """What the list of gates in order of triage is."""
     of = chance(summary.triage[0].first)["of"] if summary.triage else 0

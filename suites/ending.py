@@ -31,7 +31,7 @@ def end(run: Run, exitstatus: int) -> int:
     _remember_speeds(run)
     code = _code(run, exitstatus)
     if run.settings.export:
-        _export(run)
+        _export(run, releasable=code == pytest.ExitCode.OK)
     recording.render(run)
     return code
 
@@ -50,14 +50,14 @@ def _code(run: Run, exitstatus: int) -> int:
         run.unkept = keeping.keep(run)
     if exitstatus == pytest.ExitCode.OK and run.settings.gate == "release":
         lost = run.compared is not None and not part and not compare.holds(run.compared)
-        if run.header["contaminated"] or lost:
+        if run.header["contaminated"] or run.unmet or run.stale_waivers or lost:
             return int(pytest.ExitCode.TESTS_FAILED)
     if exitstatus == pytest.ExitCode.OK and run.unkept:
         return int(pytest.ExitCode.INTERNAL_ERROR)
     return exitstatus
 
 
-def _export(run: Run) -> None:
+def _export(run: Run, *, releasable: bool) -> None:
     if not run.begun:
         # The controller of pytest-xdist measured nothing itself; all is in the cache.
         number = next((part["process"] for part in run.shards), run.process.run)
@@ -66,7 +66,7 @@ def _export(run: Run) -> None:
         measured = {record["id"] for record in run.records.values()}
         run.asked_cells = [cell for cell in run.cells if cell.id in measured]
         run.run_id = run.header["run"]
-    exporting.export(run)
+    run.told = exporting.export(run, releasable=releasable)
 
 
 def _remember_speeds(run: Run) -> None:

@@ -6,16 +6,17 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gauge.verdict import Status
+from reports import approval, formats
+from reports.records import Records
+from reports.release import FILE
 from suites.engine import Stopped
 
 if TYPE_CHECKING:
     from suites.matrix import Cell
     from suites.run import Run
 
-KEPT = {Status.PASS, Status.NO_EXPECTATION}
 SNIPPET = '''"""Loads this artifact: {cell}."""
 
 from pathlib import Path
@@ -28,23 +29,43 @@ optimized = artifact.load(Path(__file__).parent / "artifact", targets.get({targe
 '''
 
 
-def export(run: Run) -> list[Path]:
-    """Copy each cell whose verdicts are all PASS (or have no limit); returns the folders."""
+def export(run: Run, *, releasable: bool) -> list[str]:
+    """Copy each cell whose verdicts all pass (or are waived, or have no limit).
+
+    releasable: whether the run ends with exit code 0. Where it does as a release, release.json
+    lists what it approves; any other run takes away the list of an earlier one, which would speak
+    of other files. Returns what there is to tell.
+    """
     folder = run.settings.export
     assert folder is not None
-    written = []
-    for cell in run.asked_cells:
-        if cell.trains:
-            continue  # FP32 weights of a training: there is nothing optimised to take along
-        statuses = {
-            Status(record["status"]) for record in run.records.values() if record["id"] == cell.id
-        }
-        if Status.PASS in statuses and statuses <= KEPT:
-            written.append(_copy(run, cell, folder))
-    return written
+    (folder / FILE).unlink(missing_ok=True)
+    verdicts: dict[str, list[dict[str, Any]]] = {}
+    for record in run.records.values():
+        verdicts.setdefault(record["id"], []).append(record)
+    # Where weights were trained, there is nothing optimised to take along.
+    optimised = [cell for cell in run.asked_cells if not cell.trains]
+    passing = [cell for cell in optimised if approval.passes(verdicts.get(cell.id, []))]
+    for cell in passing:
+        _copy(run, cell, folder, approval.waived(verdicts[cell.id]))
+    told = [f"exported: {formats.count(len(passing), 'artifact')}"]
+    if run.settings.gate == "release":
+        told += _approve(run, folder, releasable)
+    return told
 
 
-def _copy(run: Run, cell: Cell, folder: Path) -> Path:
+def _approve(run: Run, folder: Path, releasable: bool) -> list[str]:
+    found = Records(run.header, list(run.records.values()))
+    why = approval.refused(found)
+    if why or not releasable:
+        return [f"no {FILE}: {why or 'this run cannot be released'}"]
+    artifacts, told = approval.approvable(found)
+    if not artifacts:
+        return [*told, f"no {FILE}: no artifact to approve"]
+    path = approval.write(folder, run.header, artifacts)
+    return [*told, f"approved: {formats.count(len(artifacts), 'artifact')} in {path}"]
+
+
+def _copy(run: Run, cell: Cell, folder: Path, waived: list[dict[str, Any]]) -> None:
     try:
         entry = run.engine.artifact(cell)
     except Stopped as stopped:  # it passed, so it was there a moment ago
@@ -54,8 +75,7 @@ def _copy(run: Run, cell: Cell, folder: Path) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(entry.path / "artifact", temporary / "artifact")
     (temporary / "load.py").write_text(SNIPPET.format(cell=cell.id, target=cell.target))
-    facts = {"cell": cell.id, "run": run.run_id, "stages": entry.meta["stages"]}
+    facts = {"cell": cell.id, "run": run.run_id, "stages": entry.meta["stages"], "waived": waived}
     (temporary / "about.json").write_text(json.dumps(facts, indent=1))
     shutil.rmtree(target, ignore_errors=True)
     os.replace(temporary, target)
-    return target

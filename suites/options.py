@@ -61,10 +61,13 @@ def add(parser: pytest.Parser) -> None:
         "--gate",
         choices=("nightly", "release"),
         default="nightly",
-        help="release: INCONCLUSIVE and NO_BASELINE fail too; nightly is the default",
+        help="release: INCONCLUSIVE, NO_BASELINE, what [[require]] misses and stale waivers fail "
+        "too; nightly is the default",
     )
     option(
-        "--policy", metavar="FILE", help="limits and waivers; default: the project's policy.toml"
+        "--policy",
+        metavar="FILE",
+        help="limits, waivers and what a release requires; default: the project's policy.toml",
     )
     repeatable(
         "--plugin",
@@ -82,7 +85,12 @@ def add(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="compare with earlier runs kept there (one gate more, regression) and add this one",
     )
-    option("--export", metavar="DIR", help="copy artifacts whose gates all passed here")
+    option(
+        "--export",
+        metavar="DIR",
+        help="copy artifacts whose gates all passed here; a release that passes lists them in its "
+        "release.json",
+    )
     # Appended, so that a second one that says otherwise is seen instead of taking over in silence.
     option(
         "--latency-budget",

@@ -13,9 +13,11 @@ from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
 from gauge.verdict import BATCH_GATES, TIMED_GATES, TRAINING_GATES
+from reports import waivers
 from suites import keys
 from suites.built import Built
 from suites.durations import Durations, spoken
+from suites.required import left_out
 from suites.rounds import CONTROLS
 from suites.shard import CONTROL_PROCESSES, PROCESSES
 from suites.training import seeds_of
@@ -53,6 +55,8 @@ def lines(run: Run) -> Iterator[str]:
     yield from _resolution(run, gated)
     yield from undecidable(run, gated)
     yield from near_limits(run)
+    yield from left_out(run)
+    yield from (one.line for one in waivers.stale(run.policy_part, []))
 
 
 def _cell(

@@ -223,6 +223,7 @@ def run_record(
         **circumstances(settings, contributed),
         "policy": settings.policy.name,
         "policy_sha256": hashlib.sha256(settings.policy.read_bytes()).hexdigest(),
+        **run.policy_part,
         "models": models,
         "aa": aa,
         "contaminated": contaminated,

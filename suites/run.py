@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
 from gauge.verdict import TIMED_GATES, TRAINING_GATES, Verdict
 from reports import records as record_files
+from reports import required, waivers
 from reports.history.store import History
 from reports.records import RecordError
 from suites import (
@@ -24,7 +26,6 @@ from suites import (
     ending,
     goals,
     keys,
-    matrix,
     options,
     plan,
     recording,
@@ -41,6 +42,7 @@ from suites.matrix import Cell
 from suites.options import Settings
 from suites.progress import Progress
 from suites.regression import Regressions
+from suites.required import required_part, waivers_part
 from suites.rounds import Rounds
 from suites.selection import Selection, select
 from suites.training import Training
@@ -83,6 +85,7 @@ class Run:
     builds: Builds = field(default_factory=Builds)
     compared: dict[str, Any] | None = None
     unkept: str | None = None
+    told: list[str] = field(default_factory=list)
 
     @classmethod
     def create(cls, config: pytest.Config) -> Run:
@@ -385,6 +388,11 @@ class Run:
                     total += guess(cell.id, "apply")
         return total
 
+    @cached_property
+    def policy_part(self) -> dict[str, Any]:
+        """What the policy requires and waives, for the run's record."""
+        return {"required": required_part(self), "waivers": waivers_part(self)}
+
     # The end
 
     def finish_controls(self) -> None:
@@ -412,23 +420,15 @@ class Run:
         """Write everything; the exit status, which is pytest's own unless nothing was measured."""
         return exitstatus if self.worker else ending.end(self, exitstatus)
 
-    def idle_waivers(self) -> list[str]:
+    @property
+    def unmet(self) -> list[required.Unmet]:
+        """What the policy requires of a release and this run does not answer."""
+        return required.unmet(self.header, self.records.values())
+
+    @property
+    def stale_waivers(self) -> list[waivers.Stale]:
         """Waivers that hide nothing any more; left in the policy they hide the next failure."""
-        lines = [
-            f"{found['evidence']['waiver']['source']}: the waiver for {found['id']} "
-            f"{found['gate']} is no longer needed; remove it"
-            for found in self.records.values()
-            if found["evidence"].get("waiver", {}).get("unneeded")
-        ]
-        if not self.policy.waivers:
-            return lines
-        everything = matrix.cells(self.catalog, matrix="full", targets=["*"])
-        facts = [cell.facts for cell in {*everything, *self.cells}]
-        unmatched = self.policy.unmatched_waivers(facts, self.settings.batches)
-        return lines + [
-            f"{waiver.source}: the {waiver.gate} waiver covers no cell that there is"
-            for waiver in unmatched
-        ]
+        return waivers.stale(self.header, self.records.values())
 
     def close(self) -> None:
         self.progress.close()

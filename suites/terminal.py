@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reports import formats, records
+from reports import formats, records, waivers
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, TrainingRow, terminal_table, training_table
 from suites import keeping
 from suites.builds import BUILD
 from suites.durations import spoken
+from suites.required import left_out
 from suites.sections import WORDS
 
 if TYPE_CHECKING:
@@ -39,7 +40,36 @@ def heading(run: Run) -> list[str]:
         f"about {spoken(run.remaining())}",
         f"threads: {run.settings.threads.count} ({run.settings.threads.reason})",
     ]
-    return lines + run.engine.notices
+    return lines + run.engine.notices + before(run)
+
+
+def before(run: Run) -> list[str]:
+    """What will stand against a release whatever is measured, where this run is to be one."""
+    if run.settings.gate != "release":
+        return []
+    stands = [*left_out(run), *(one.line for one in waivers.stale(run.policy_part, []))]
+    lines = stands[:MOST_REASONS]
+    more = [f"  … and {len(stands) - len(lines)} more"] if len(stands) > len(lines) else []
+    start = ["this run cannot be released, whatever it measures:"] if lines else []
+    return [*start, *(f"  {line}" for line in lines), *more]
+
+
+def lacking(run: Run) -> list[str]:
+    """What stands against a release beside gates that fail; a nightly run says it in good time."""
+    release = run.settings.gate == "release"
+    found = [one.text for one in run.unmet] + [one.line for one in run.stale_waivers]
+    shown = found[:MOST_FAILURES]
+    if shown:
+        fails = "this fails the release" if release else "--gate release will fail for this"
+        shown = [f"{fails}:", *(f"  {line}" for line in shown)]
+    if len(found) > MOST_FAILURES:
+        shown.append(f"  … and {len(found) - MOST_FAILURES} more in the report")
+    if release and not run.policy.required:
+        shown.append(
+            f"{run.header['policy']} has no [[require]]: what is refused or not asked for does not "
+            "stop a release"
+        )
+    return shown
 
 
 def test_status(report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -87,10 +117,13 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line("pytest-benchmark was disabled: its export holds no samples")
     for notice in run.engine.notices if run.begun else []:
         reporter.write_line(notice, yellow=True)
-    for notice in run.idle_waivers():
-        reporter.write_line(notice, yellow=True)
     for line in _history(run):
         reporter.write_line(line, yellow=True)
+    colour = {"red" if run.settings.gate == "release" else "yellow": True}
+    for line in lacking(run):
+        reporter.write_line(line, **colour)
+    for line in run.told:
+        reporter.write_line(line)
     for line in _waits(run.header["waited_s"]):
         reporter.write_line(line)
     if run.header["aa_warning"]:

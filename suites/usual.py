@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from gauge.clearance import clearance, too_near
 from gauge.policy import Limit
-from gauge.sequential import clearance, too_near
 from gauge.verdict import TIMED_GATES
 from reports import records
 

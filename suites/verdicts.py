@@ -30,7 +30,8 @@ def judge(run: Run, cell: Cell, gate: str, batch: int | None) -> Verdict:
         verdict = make(gate, str(stopped), batch=batch)
     waiver = run.policy.waiver(choices.facts(run, cell), gate, batch, run.capabilities[cell.target])
     if waiver is not None:
-        verdict = judges.apply_waiver(verdict, waiver, datetime.date.today())
+        late = run.settings.gate == "nightly"
+        verdict = judges.apply_waiver(verdict, waiver, datetime.date.today(), late=late)
     return verdict
 
 

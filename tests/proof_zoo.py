@@ -14,8 +14,8 @@ import numpy as np
 from proof_tables import cell, share, table
 
 from gauge import judge, resolution
+from gauge.clearance import clearance
 from gauge.policy_entry import Limit
-from gauge.sequential import clearance
 from gauge.verdict import Status
 
 Line = dict[str, Any]

@@ -17,17 +17,30 @@ MAY_IMPORT = {
     "reports": set(),
     "suites": {"zoo", "optimizers", "gauge", "reports"},
 }
+POLICY = (
+    "gauge.capability gauge.clearance gauge.names gauge.policy gauge.policy_entry "
+    "gauge.policy_fields gauge.policy_file gauge.policy_lines gauge.policy_require gauge.verdict"
+).split()
+"""The one part of gauge that reports may import: it reads policy.toml, and needs nothing else."""
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level names of everything a file imports, inside functions too."""
+def modules(path: Path) -> set[str]:
+    """The full names of all modules that a file imports, inside functions too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
+            if node.module in PACKAGES:  # from gauge import policy
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            else:
+                found.add(node.module)
     return found
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of everything a file imports."""
+    return {name.partition(".")[0] for name in modules(path)}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -35,13 +48,22 @@ def test_a_package_imports_only_what_lies_before_it(root, package):
     files = sorted((root / package).rglob("*.py"))
     assert files
     for path in files:
-        wrong = imported(path) & (set(PACKAGES) - MAY_IMPORT[package] - {package})
+        names = modules(path) - (set(POLICY) if package == "reports" else set())
+        found = {name.partition(".")[0] for name in names}
+        wrong = found & (set(PACKAGES) - MAY_IMPORT[package] - {package})
         assert not wrong, f"{path} imports {wrong}"
 
 
 def test_reports_never_import_torch(root):
     for path in (root / "reports").rglob("*.py"):
         assert "torch" not in imported(path), path
+
+
+def test_reading_a_policy_takes_the_standard_library_alone(root):
+    for name in POLICY:
+        path = (root / name.replace(".", "/")).with_suffix(".py")
+        others = modules(path) - set(POLICY)
+        assert {one.partition(".")[0] for one in others} <= sys.stdlib_module_names, name
 
 
 def test_jobs_live_in_one_module(root):

@@ -215,6 +215,42 @@ def test_an_expired_waiver_waives_nothing():
     verdict = judge.apply_waiver(BROKEN, waiver(), DAY + datetime.timedelta(days=1))
     assert verdict.status is Status.FAIL
     assert verdict.reason == "too large; its waiver (policy.toml:9) expired on 2027-01-31"
+    assert verdict.evidence["waiver"]["expired"] is True
+
+
+def test_where_it_may_come_late_an_expired_waiver_waives_and_says_so():
+    after = DAY + datetime.timedelta(days=1)
+    verdict = judge.apply_waiver(BROKEN, waiver(), after, late=True)
+    assert verdict.status is Status.WAIVED
+    assert verdict.reason.startswith("waived though only until 2027-01-31 (policy.toml:9, #7)")
+    assert verdict.evidence["waiver"]["expired"] is True
+    floor = judge.apply_waiver(BROKEN, waiver(floor=1.1), after, late=True)
+    assert floor.status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("gate", "low", "high", "floor", "evidence", "waived"),
+    [
+        ("speed", 0.91, 1.2, 0.9, {}, True),
+        ("speed", 0.89, 1.2, 0.9, {}, False),
+        ("speed", None, None, 0.9, {}, False),
+        ("speed", math.nan, 1.2, 0.9, {}, False),
+        ("speed", 0.91, 1.2, 0.9, {"unreliable": "not steady"}, False),
+        ("accuracy", -0.01, 0.02, 0.02, {}, True),
+        ("accuracy", -0.01, 0.03, 0.02, {}, False),
+        ("evidence", None, None, None, {}, False),
+    ],
+)
+def test_what_is_undecided_is_waived_where_it_keeps_the_floor_for_certain(
+    gate, low, high, floor, evidence, waived
+):
+    undecided = Verdict(
+        gate, Status.INCONCLUSIVE, value=1.0, low=low, high=high, evidence=evidence, reason="r"
+    )
+    verdict = judge.apply_waiver(undecided, waiver(gate, floor), DAY)
+    assert verdict.status is (Status.WAIVED if waived else Status.INCONCLUSIVE)
+    if not waived:
+        assert verdict == undecided
 
 
 @pytest.mark.parametrize(
@@ -240,7 +276,7 @@ def test_a_waived_failure_keeps_its_floor(gate, value, floor, kept):
 
 
 @pytest.mark.parametrize("status", [s for s in Status if s not in (Status.FAIL, Status.PASS)])
-def test_only_failures_are_waived(status):
+def test_nothing_else_is_waived_without_an_interval(status):
     verdict = Verdict("size", status, value=1.0, reason="r")
     assert judge.apply_waiver(verdict, waiver(), DAY) == verdict
     assert judge.apply_waiver(BROKEN, None, DAY) == BROKEN

@@ -240,13 +240,12 @@ def test_waivers_tie_as_limits_do(read):
         policy.check([cell()])
 
 
-def test_a_waiver_that_covers_nothing_is_listed(read):
+def test_how_many_gates_a_waiver_covers(read):
     policy = read(WAIVER + "model = 'vit'" + WAIVER.replace("size", "speed") + "batch = 32")
-    assert [w.source for w in policy.unmatched_waivers([cell()], [1])] == [
-        "policy.toml:2",
-        "policy.toml:10",
-    ]
-    assert policy.unmatched_waivers([cell(), cell("vit")], [1, 32]) == []
+    size, speed = policy.waivers
+    assert [policy.covered(one, [cell()], [1]) for one in (size, speed)] == [0, 0]
+    cells = [cell(), cell("vit"), cell("vit", "none")]
+    assert [policy.covered(one, cells, [1, 32]) for one in (size, speed)] == [2, 3]
 
 
 matches = st.builds(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
+from gauge.clearance import too_near
 from gauge.sequential import (
     FAIL_LEVELS,
     LOOKS,
@@ -20,7 +21,6 @@ from gauge.sequential import (
     decide,
     decision_text,
     estimate,
-    too_near,
 )
 
 

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt  # rich brings it
 from reports_fixtures import Record, cell, lost_cell, run_record, verdict
 from reports_html import Page
 from reports_matrix import matrix
+from test_architecture import POLICY
 
 from reports import __main__ as command
 from reports import records, summary, terminal, trust
@@ -168,7 +169,9 @@ def test_nothing_of_reports_imports_torch_and_the_page_imports_no_pyplot(tmp_pat
         "import sys; from reports.__main__ import main; from reports import terminal\n"
         "code = main(['render', sys.argv[1]])\n"
         "assert not {'torch', 'onnxruntime', 'matplotlib.pyplot'} & set(sys.modules)\n"
-        "assert not [m for m in sys.modules if m.split('.')[0] in ('zoo', 'optimizers', 'gauge')]\n"
+        "assert not {'zoo', 'optimizers', 'suites'} & set(sys.modules)\n"
+        "loaded = {m for m in sys.modules if m.startswith('gauge.')}\n"
+        f"assert loaded <= set({POLICY}), loaded\n"
         "sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
