@@ -22,6 +22,15 @@ DIRECTIONS = {
     "size": "max",
     "speed": "min",
     "memory": "max",
+    "edge_artifact": "max",
+    "edge_installed": "max",
+    "edge_memory": "max",
+    "edge_parameters": "max",
+    "edge_macs": "max",
+    "edge_traffic": "max",
+    "edge_roofline": "min",
+    "edge_cold_start": "max",
+    "edge_energy": "max",
 }
 
 Rank = tuple[int, int, int]

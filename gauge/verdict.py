@@ -64,10 +64,22 @@ SCALES: dict[str, Scale] = {
     "size": Scale("ratio", "lower"),
     "speed": Scale("ratio", "higher"),
     "memory": Scale("ratio", "lower"),
+    "edge_artifact": Scale("bytes", "lower"),
+    "edge_installed": Scale("bytes", "lower"),
+    "edge_memory": Scale("bytes", "lower"),
+    "edge_parameters": Scale("count", "lower"),
+    "edge_macs": Scale("count", "lower"),
+    "edge_traffic": Scale("bytes", "lower"),
+    "edge_roofline": Scale("share", "higher"),
+    "edge_cold_start": Scale("seconds", "lower"),
+    "edge_energy": Scale("joules", "lower"),
 }
 
 GATES = tuple(SCALES)
 """The questions asked of a cell, in the order they are asked."""
+
+EDGE_GATES = tuple(gate for gate in GATES if gate.startswith("edge_"))
+"""Those of suites/test_edge.py: what an artifact takes of a small device, in plain units."""
 
 BATCH_GATES = ("speed", "memory")
 """The gates that are asked once per batch size."""

@@ -178,7 +178,7 @@ def _compile(program: torch.export.ExportedProgram, path: Path) -> None:
 
 
 def check(
-    package: AotPackage,
+    package: Callable[..., Any],
     examples: dict[int, Call],
     expected: dict[int, list[Tensor]],
     exact: bool,

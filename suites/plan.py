@@ -12,7 +12,7 @@ from gauge.cache import Cache, digest
 from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
-from gauge.verdict import BATCH_GATES
+from gauge.verdict import BATCH_GATES, EDGE_GATES
 from suites import keys
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from suites.matrix import Cell
     from suites.run import Run
 
-LIMITED = ("accuracy", "fidelity", "size", "speed", "memory")
+LIMITED = ("accuracy", "fidelity", "size", "speed", "memory", *EDGE_GATES)
 PROCESSES = 3
 CHANGING = 0.02
 """Share of answers that a careful int8 changes: what a plan reckons with beside none."""
@@ -72,10 +72,14 @@ def _cell(
     if state != "cached":
         seconds += durations.guess(cell.id, "apply")
     gates = [gate for one, gate, _ in run.selected.values() if one == cell]
-    if set(gates) - {"speed", "memory"}:
+    if set(gates) - {"speed", "memory", *EDGE_GATES}:
         seconds += durations.guess(cell.id, "examine")
     seconds += gates.count("memory") * durations.guess(cell.id, "memory")
     if "speed" in gates:
+        seconds += PROCESSES * durations.guess(cell.id, "speed")
+    if "edge_cold_start" in gates:
+        seconds += durations.guess(cell.id, "cold start")
+    if "edge_roofline" in gates:
         seconds += PROCESSES * durations.guess(cell.id, "speed")
     return state, seconds
 

@@ -13,11 +13,15 @@ from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
-from gauge.verdict import Verdict
+from gauge.verdict import EDGE_GATES, Verdict
 from reports import records as record_files
+from reports.records import Records
 from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
+from suites import certified as certificates
 from suites.catalog import ROOT, Catalog
+from suites.certified import Certified
+from suites.edge import Edge
 from suites.engine import Engine
 from suites.journal import Process
 from suites.matrix import Cell
@@ -25,6 +29,7 @@ from suites.options import Settings
 from suites.progress import Progress
 from suites.rounds import Rounds
 
+EDGE = "test_edge.py"
 SAVE_EVERY_SECONDS = 10.0
 
 Question = tuple[Cell, str, int | None]
@@ -41,6 +46,8 @@ class Run:
     progress: Progress
     command: str
     process: Process
+    certified: Certified
+    edge_cells: list[Cell]
     worker: bool = False
     selected: dict[str, Question] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -60,6 +67,9 @@ class Run:
             models=settings.models,
             techniques=settings.techniques,
         )
+        certified = Certified(settings.cache / certificates.FILE)
+        edge = ROOT / "suites" / EDGE in matrix.named_paths(config)
+        edge_cells = certificates.chosen(catalog, settings, certified) if edge else []
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),
@@ -69,7 +79,7 @@ class Run:
         )
         try:
             policy = Policy.read(settings.policy, known)
-            policy.check([cell.facts for cell in cells], settings.batches)
+            policy.check([cell.facts for cell in {*cells, *edge_cells}], settings.batches)
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
         reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -83,8 +93,14 @@ class Run:
             progress,
             recording.command_line(words),
             Process.of(config),
+            certified,
+            edge_cells,
             worker=hasattr(config, "workerinput"),
         )
+
+    def cells_of(self, gate: str) -> list[Cell]:
+        """The cells that a gate is asked of."""
+        return self.edge_cells if gate in EDGE_GATES else self.cells
 
     def select(self, cell: Cell, gate: str, batch: int | None, nodeid: str) -> None:
         """A test of this session."""
@@ -113,6 +129,7 @@ class Run:
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
+        self.edge = Edge(self.engine, self.settings.effort)
         self._undecidable()
         self._new: dict[Cell, bool] = {}
         if not self.worker:
@@ -167,6 +184,8 @@ class Run:
         found = usual.near_limits(self) + list(plan.undecidable(self, list(dict.fromkeys(asked))))
         if found and self.settings.gate == "release":
             raise pytest.UsageError("\n".join(["--gate release: limits to move first", *found]))
+        under_load = [cell for cell in self.edge_cells if cell in self.asked_cells]
+        found += certificates.unknown(under_load, self.settings, self.certified)
         self.engine.notices += found
 
     def _lanes(self, cells: list[Cell]) -> None:
@@ -259,6 +278,9 @@ class Run:
         for nodeid, (cell, gate, _) in self.selected.items():
             if nodeid in self.records or gate == "speed":
                 continue
+            if gate in EDGE_GATES:
+                total += self.edge.expected(cell, gate)
+                continue
             if gate == "memory":
                 total += guess(cell.id, "memory")
             elif cell not in built and not self.engine.known("examined", cell):
@@ -296,6 +318,7 @@ class Run:
         interrupted = recording.interruption(exitstatus, len(missing), self.settings.gate)
         self.save(complete=interrupted is None, interrupted=interrupted)
         self._remember_speeds()
+        self._remember_certified()
         if self.settings.export:
             self._export()
         recording.render(self)
@@ -323,6 +346,13 @@ class Run:
         for record in self.records.values():
             known.add(record)
         known.save()
+
+    def _remember_certified(self) -> None:
+        """What the gates certified, for the suites that put artifacts under load."""
+        if all(record["gate"] in EDGE_GATES for record in self.records.values()):
+            return
+        self.certified.add(Records(self.header, list(self.records.values())))
+        self.certified.save()
 
     def idle_waivers(self) -> list[str]:
         """Waivers that hide nothing any more; left in the policy they hide the next failure."""

@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from gauge.verdict import BATCH_GATES, GATES, SCALES, Status, Verdict, severity, worst
+from gauge.verdict import BATCH_GATES, EDGE_GATES, GATES, SCALES, Status, Verdict, severity, worst
 
 
 def test_gates_are_in_the_order_they_are_asked():
-    assert GATES == ("evidence", "reload", "accuracy", "fidelity", "size", "speed", "memory")
+    asked = ("evidence", "reload", "accuracy", "fidelity", "size", "speed", "memory")
+    assert (*asked, *EDGE_GATES) == GATES
     assert set(BATCH_GATES) < set(GATES)
     assert set(SCALES) == set(GATES)
 
