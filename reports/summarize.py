@@ -99,6 +99,7 @@ class Summary:
 def summarize(records: Records) -> Summary:
     """Add a run's records up. Takes what `records.read` or `records.read_partial` gives."""
     cells = grouping.group(records)
+    gated = [cell for cell in cells if cell.gated]
     failing = sorted(lines_of(cells, "FAIL", "ERROR"), key=_worst_first)
     undecided = list(lines_of(cells, "INCONCLUSIVE", "NO_BASELINE"))
     coverage = _coverage(records.run, cells)
@@ -116,9 +117,9 @@ def summarize(records: Records) -> Summary:
         undecided=tuple(undecided),
         triage=tuple(_triage(records.run, cells)),
         waived=tuple(lines_of(cells, "WAIVED")),
-        picks=tuple(recommend(cells)),
+        picks=tuple(recommend(gated)),
         pareto=frozenset(pareto(cells)),
-        means=tuple(means(cells)),
+        means=tuple(means(gated)),
         coverage=coverage,
         problems=tuple(records.problems),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports import detail, formats, names, svg, trust
+from reports import edge as small
 from reports.cells import Cell, in_order
 from reports.charts import COLOURS
 from reports.picks import Pick, Ratio
@@ -172,6 +173,23 @@ def _size(cell: Cell) -> str:
         return formats.ABSENT
     count = (verdict.get("candidate") or {}).get("bytes")
     return formats.measured(verdict) + ("" if count is None else f", {formats.size(count)}")
+
+
+def edge(answers: list[small.Answer]) -> list[View]:
+    """What to take to a small device, a table a model and target."""
+    return [
+        {
+            "model": names.short(answer.model, names.LONGEST_NAME),
+            "target": names.short(answer.target, names.LONGEST_NAME),
+            "take": None if answer.take is None else name(answer.take),
+            "gain": answer.gain,
+            "risk": answer.risk,
+            "command": names.visible(names.short(small.command(answer), names.LONGEST_COMMAND)),
+            "columns": list(small.COLUMNS.values()),
+            "rows": [{**name(cell), "numbers": told} for cell, told in small.rows(answer)],
+        }
+        for answer in answers
+    ]
 
 
 def tally(counted: tuple[tuple[str, int], ...]) -> str:
