@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gauge import counting, outputs, roofline
-from optimizers import artifact
+from optimizers import artifact, openvino_model
 from optimizers.interface import Interface
 from suites import world as shared
 from suites.catalog import ROOT
@@ -128,7 +128,10 @@ class _Arm:
         names = [slot["name"] for slot in self.interface.inputs.values()]
         feeds = self.place / "feeds.npz"
         np.savez(feeds, **{name: tensors[name].numpy() for name in names})  # type: ignore[arg-type]
-        more = {key: data.get(key) for key in ("file", "provider", "precision")}
+        more = {key: data.get(key) for key in ("file", "provider")}
+        if self.runtime == "openvino":
+            settings = openvino_model.settings(self.world.target, data["precision"])
+            more = {"device": openvino_model.device(self.world.target), "settings": settings}
         return {"feeds": str(feeds), **more}
 
     def start(self) -> dict[str, Any]:

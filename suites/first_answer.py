@@ -76,15 +76,7 @@ def _openvino(request: dict[str, Any]) -> Opened:
     feeds = _feeds(request)
     model = core.read_model(Path(request["artifact"], "model.xml"))
     model.reshape({name: list(one.shape) for name, one in feeds.items()})
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": request["threads"],
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,
-    }
-    if request["precision"]:
-        settings["INFERENCE_PRECISION_HINT"] = request["precision"]
-    compiled = core.compile_model(model, "CPU", settings)
+    compiled = core.compile_model(model, request["device"], request["settings"])
     return lambda: compiled(feeds), lambda answer: list(answer.values())
 
 
