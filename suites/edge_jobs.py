@@ -40,10 +40,10 @@ def edge_count(arguments: dict[str, Any]) -> dict[str, Any]:
     # FP32 on the CPU: what is counted depends on neither.
     module = world.fp32()
     if arguments["artifact"] is not None:
-        opened = artifact.load(Path(arguments["artifact"]) / shared.ARTIFACT, world.baseline_target)
+        opened = artifact.load(Path(arguments["artifact"]) / shared.ARTIFACT, world.target)
         if opened.module is None:
             return {"reason": "the artifact is no torch module, and its structure is not FP32's"}
-        module = opened.module.to("cpu")
+        module = opened.module.to("cpu").float()
     batch = world.example(arguments["batch"])
     found = counting.work(module, batch)
     return {"reason": None, **vars(found)}
