@@ -38,6 +38,13 @@ DEFAULTS = {
     "speed": Limit("speed", min=1.0),
     "size": Limit("size", max=1.05),
     "memory": Limit("memory", max=1.10),
+    "realtime_latency": Limit("realtime_latency", max=1.0),
+    "realtime_rate": Limit("realtime_rate", min=1.0),
+    "cloud_offline": Limit("cloud_offline", min=1.0),
+    "cloud_server": Limit("cloud_server", min=1.0),
+    "cloud_cost": Limit("cloud_cost", max=1.0),
+    "cloud_fleet": Limit("cloud_fleet", max=1.0),
+    "cloud_misses": Limit("cloud_misses", max=0.01),
 }
 """What a cell is held to when the file says nothing; fidelity has no default."""
 

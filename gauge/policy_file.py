@@ -17,7 +17,10 @@ from gauge.policy_lines import Block, locate
 from gauge.verdict import BATCH_GATES, GATES
 
 CLASSES = ("A", "B", "C")
+SHARES = ("accuracy", "fidelity", "cloud_misses")
+"""Gates whose limit is a fraction, not a ratio."""
 _COMMON = ("gate", *KEYS, "reason", "requires", "optional")
+_WHY_NONE = {"evidence": "every claim must be found", "reload": "techniques declare theirs"}
 FIELDS = {
     "limit": (*_COMMON, "min", "max", "expect", "near"),
     "waiver": (*_COMMON, "issue", "owner", "expires", "floor"),
@@ -182,7 +185,7 @@ class _Reader:
         if gate not in self.known.gates:
             raise self.unknown("gate", gate, self.known.gates)
         if self.kind == "limit" and gate not in DIRECTIONS:
-            why = "every claim must be found" if gate == "evidence" else "techniques declare theirs"
+            why = _WHY_NONE.get(gate, "it is held to the accuracy limit")
             raise self.fail(
                 "gate", f"a limit for {gate!r}", f"one of {', '.join(DIRECTIONS)} ({why})"
             )
@@ -292,7 +295,7 @@ class _Reader:
             number = float(value)
         except OverflowError:
             number = math.inf
-        share = gate in ("accuracy", "fidelity")
+        share = gate in SHARES
         if not math.isfinite(number) or number < 0 or (share and number > 1):
             raise self.fail(
                 key,

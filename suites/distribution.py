@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from gauge.verdict import BATCH_GATES, GATES
+from gauge.verdict import BATCH_GATES, GATES, deployment_of
 from suites.matrix import Cell
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ByCell(LoadScopeScheduling):
         if asked is None:
             return nodeid
         cell, gate = asked
-        timed = gate == "speed"
+        timed = gate == "speed" or deployment_of(gate) is not None
         scope = f"{'time' if timed else 'build'} {cell.id}"
         self.units[scope] = cell, timed
         return scope

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,11 @@ def cells(
                 if everything or _standard(catalog, model, technique, holds):
                     found.append(_cell(catalog, model, technique, target))
     return found
+
+
+def named_paths(config: pytest.Config) -> list[Path]:
+    """The files and folders that the command names."""
+    return [config.invocation_params.dir / arg.partition("::")[0] for arg in config.args]
 
 
 def prefixes(catalog: Catalog, cell: Cell, target: str) -> list[Cell]:

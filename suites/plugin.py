@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gauge.verdict import BATCH_GATES, GATES
-from suites import export_benchmark, options, plan, terminal
+from gauge.verdict import BATCH_GATES, DEPLOYMENTS, GATES, deployment_of
+from suites import export_benchmark, matrix, options, plan, terminal
 from suites.catalog import ROOT, CatalogError
 from suites.run import Run
 
 KEY = pytest.StashKey[Run]()
 SUITES = ROOT / "suites"
+DEPLOYED = {SUITES / f"test_{name}.py": name for name in DEPLOYMENTS}
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -42,6 +44,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(plugin)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A deployment suite is collected where it is named: its load takes minutes a model."""
+    if collection_path not in DEPLOYED:
+        return None
+    run = config.stash.get(KEY, None)
+    asked = run is not None and DEPLOYED[collection_path] in run.deployments
+    return None if asked else True
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     gate = _gate(metafunc.definition)
     if gate is None:
@@ -55,7 +66,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     batches = run.settings.batches if gate in BATCH_GATES else (None,)
     params = []
-    for cell in run.cells:
+    for cell in run.cells_of(gate):
         for batch in batches:
             marks = [pytest.mark.optgauge(cell, gate)]
             if gate == "speed" and export_benchmark.wanted(metafunc.config):
@@ -65,11 +76,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _gate(function: Any) -> str | None:
-    """The gate that a test function of suites/test_gates.py asks, by its name."""
-    if function.path != SUITES / "test_gates.py":
-        return None
+    """The gate that a test function of this folder asks, by its name."""
     gate = function.originalname.removeprefix("test_")
-    return gate if gate in GATES else None
+    home = SUITES / f"test_{deployment_of(gate) or 'gates'}.py"
+    return gate if gate in GATES and function.path == home else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -81,11 +91,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     # Cell by cell, so that a cell's answers come together; times last, since all cells share
     # their rounds. What is not ours keeps its place in front.
-    order = {cell.id: number for number, cell in enumerate(run.cells)}
+    order = {cell.id: number for number, cell in enumerate([*run.cells, *run.deployed])}
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         cell, gate = _asked(item)
-        return int(gate == "speed"), order[cell.id], GATES.index(gate)
+        timed = gate == "speed" or deployment_of(gate) is not None
+        return int(timed), order[cell.id], GATES.index(gate)
 
     others = [item for item in items if not item.get_closest_marker("optgauge")]
     items[:] = others + sorted(ours, key=place)
@@ -105,12 +116,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from suites.distribution import ByCell
 
-    return ByCell(config, log, run.cells, run.settings.batches)
+    return ByCell(config, log, [*run.cells, *run.deployed], run.settings.batches)
 
 
 def _asks_suites(config: pytest.Config) -> bool:
     """Whether the command names this folder or one that it lies in."""
-    named = [config.invocation_params.dir / arg.partition("::")[0] for arg in config.args]
+    named = matrix.named_paths(config)
     return any(one == SUITES or one in SUITES.parents or SUITES in one.parents for one in named)
 
 

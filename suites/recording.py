@@ -16,7 +16,7 @@ import pytest
 
 from gauge.machine import fingerprint, versions
 from gauge.sequential import control
-from gauge.verdict import Verdict
+from gauge.verdict import Verdict, deployment_of
 from reports.render import render as render_pages
 from suites.catalog import ROOT
 from suites.matrix import Cell
@@ -59,16 +59,18 @@ def verdict_record(run: Run, cell: Cell, verdict: Verdict, seconds: float) -> di
             "batch": record.pop("batch"),
             **record,
             "seconds": round(seconds, 3),
-            "command": cell_command(run, cell),
+            "command": cell_command(run, cell, verdict.gate),
         },
         places(run),
     )
 
 
-def cell_command(run: Run, cell: Cell) -> str:
-    """The command that repeats a cell, with the options that decide its answers."""
+def cell_command(run: Run, cell: Cell, gate: str) -> str:
+    """The command that repeats a cell, with the options that decide the gate's answer."""
     settings = run.settings
-    words = ["pytest", "suites/", "--target", cell.target, "--model", cell.model]
+    suite = deployment_of(gate)
+    words = ["pytest", "suites/" if suite is None else f"suites/test_{suite}.py"]
+    words += ["--target", cell.target, "--model", cell.model]
     words += ["--technique", cell.technique]
     words += [word for batch in settings.gated if batch != 1 for word in ("--batch", str(batch))]
     words += [f"--plugin={path}" for path in settings.plugins]

@@ -13,9 +13,9 @@ from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
-from gauge.verdict import Verdict
+from gauge.verdict import DEPLOYMENTS, Verdict, deployment_of
 from reports import records as record_files
-from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
+from suites import ablation, certified, exporting, matrix, options, plan, recording, usual, verdicts
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
@@ -42,6 +42,9 @@ class Run:
     command: str
     process: Process
     worker: bool = False
+    deployments: tuple[str, ...] = ()
+    deployed: list[Cell] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     selected: dict[str, Question] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     shards: list[dict[str, Any]] = field(default_factory=list)
@@ -60,6 +63,11 @@ class Run:
             models=settings.models,
             techniques=settings.techniques,
         )
+        named = matrix.named_paths(config)
+        deployments = tuple(
+            name for name in DEPLOYMENTS if ROOT / "suites" / f"test_{name}.py" in named
+        )
+        deployed, remarks = certified.cells(catalog, settings) if deployments else ([], [])
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),
@@ -69,7 +77,7 @@ class Run:
         )
         try:
             policy = Policy.read(settings.policy, known)
-            policy.check([cell.facts for cell in cells], settings.batches)
+            policy.check([cell.facts for cell in [*cells, *deployed]], settings.batches)
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
         reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -84,7 +92,14 @@ class Run:
             recording.command_line(words),
             Process.of(config),
             worker=hasattr(config, "workerinput"),
+            deployments=deployments,
+            deployed=deployed,
+            remarks=remarks,
         )
+
+    def cells_of(self, gate: str) -> list[Cell]:
+        """The cells that a gate is asked of."""
+        return self.cells if deployment_of(gate) is None else self.deployed
 
     def select(self, cell: Cell, gate: str, batch: int | None, nodeid: str) -> None:
         """A test of this session."""
@@ -114,6 +129,7 @@ class Run:
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
         self._undecidable()
+        self.engine.notices += self.remarks
         self._new: dict[Cell, bool] = {}
         if not self.worker:
             self._lanes(self.asked_cells)
@@ -261,6 +277,8 @@ class Run:
                 continue
             if gate == "memory":
                 total += guess(cell.id, "memory")
+            elif deployment_of(gate):
+                total += serving.expected(self.engine, cell, gate)
             elif cell not in built and not self.engine.known("examined", cell):
                 built.add(cell)
                 total += guess(cell.id, "examine")
@@ -296,6 +314,7 @@ class Run:
         interrupted = recording.interruption(exitstatus, len(missing), self.settings.gate)
         self.save(complete=interrupted is None, interrupted=interrupted)
         self._remember_speeds()
+        self._remember_certified()
         if self.settings.export:
             self._export()
         recording.render(self)
@@ -324,6 +343,11 @@ class Run:
             known.add(record)
         known.save()
 
+    def _remember_certified(self) -> None:
+        known = certified.Certified(self.settings.cache / certified.FILE)
+        known.add(self.records.values())
+        known.save()
+
     def idle_waivers(self) -> list[str]:
         """Waivers that hide nothing any more; left in the policy they hide the next failure."""
         lines = [
@@ -335,7 +359,7 @@ class Run:
         if not self.policy.waivers:
             return lines
         everything = matrix.cells(self.catalog, matrix="full", targets=["*"])
-        facts = [cell.facts for cell in {*everything, *self.cells}]
+        facts = [cell.facts for cell in {*everything, *self.cells, *self.deployed}]
         unmatched = self.policy.unmatched_waivers(facts, self.settings.batches)
         return lines + [
             f"{waiver.source}: the {waiver.gate} waiver covers no cell that there is"
