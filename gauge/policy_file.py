@@ -62,7 +62,7 @@ def parse(
     tables = _tables(text, file)
     found = locate(text)
     for name in tables:
-        if name not in FIELDS:
+        if name not in FIELDS and name != "cost":  # gauge.policy_cost
             line = found.top.get(name) or found.block(name, 0, 1).line
             raise PolicyError(
                 file, line, repr(name), "[[limit]] or [[waiver]]" + suggestion(name, FIELDS)

@@ -16,6 +16,7 @@ TYPICAL = {
     "examine": 6.0,
     "memory": 1.5,
     "speed": 2.5,
+    "load": 60.0,
 }
 KEPT = 5
 

@@ -35,6 +35,12 @@ from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
 from suites import reopened, stopwatch
 from suites import world as shared
+from suites.serving_jobs import serving_answers as serving_answers
+from suites.serving_jobs import serving_cloud as serving_cloud
+from suites.serving_jobs import serving_cold as serving_cold
+from suites.serving_jobs import serving_confirm as serving_confirm
+from suites.serving_jobs import serving_overhead as serving_overhead
+from suites.serving_jobs import serving_realtime as serving_realtime
 from suites.world import World, load_plugin
 
 ENERGY_PROCESSES = 2

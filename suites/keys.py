@@ -16,7 +16,7 @@ from suites.sources import source_digest
 # Raised when suites/jobs.py changes what it stores for the same inputs.
 RECIPE = 1
 
-JOBS = ("jobs", "reopened", "stopwatch", "world")
+JOBS = ("jobs", "reopened", "serving_jobs", "stopwatch", "world")
 """Modules of this package that run in workers."""
 
 PIPELINE = ROOT / "optimizers" / "pipeline.py"

@@ -72,6 +72,11 @@ def cells(
     return found
 
 
+def one(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
+    """The cell of these names."""
+    return _cell(catalog, model, technique, target)
+
+
 def named_paths(config: pytest.Config) -> list[Path]:
     """The files and folders that the command names."""
     return [config.invocation_params.dir / arg.partition("::")[0] for arg in config.args]

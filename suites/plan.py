@@ -12,8 +12,9 @@ from gauge.cache import Cache, digest
 from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
-from gauge.verdict import BATCH_GATES
-from suites import keys
+from gauge.policy_entry import DIRECTIONS
+from gauge.verdict import BATCH_GATES, deployment_of
+from suites import keys, serving
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
 from suites.usual import near_limits
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from suites.matrix import Cell
     from suites.run import Run
 
-LIMITED = ("accuracy", "fidelity", "size", "speed", "memory")
+LIMITED = tuple(DIRECTIONS)
 PROCESSES = 3
 CHANGING = 0.02
 """Share of answers that a careful int8 changes: what a plan reckons with beside none."""
@@ -46,6 +47,7 @@ def lines(run: Run) -> Iterator[str]:
         controls = min(CONTROLS, len({cell.model for cell in cells}))
         seconds += controls * 12 * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
+    yield from run.remarks
     yield from _resolution(run, cells)
     yield from undecidable(run, cells)
     yield from near_limits(run)
@@ -72,6 +74,8 @@ def _cell(
     if state != "cached":
         seconds += durations.guess(cell.id, "apply")
     gates = [gate for one, gate, _ in run.selected.values() if one == cell]
+    seconds += sum(serving.expected(durations, cell, gate) for gate in gates)
+    gates = [gate for gate in gates if deployment_of(gate) is None]
     if set(gates) - {"speed", "memory"}:
         seconds += durations.guess(cell.id, "examine")
     seconds += gates.count("memory") * durations.guess(cell.id, "memory")

@@ -80,6 +80,9 @@ def cell_command(run: Run, cell: Cell, gate: str) -> str:
         words += ["--policy", str(settings.policy)]
     if settings.seed:
         words += ["--seed", str(settings.seed)]
+    if suite is not None:
+        words += ["--deadline", f"{1000 * settings.deadline:g}"]
+        words += ["--traffic", str(settings.traffic)] if settings.traffic else []
     if settings.cache_mode != "warm":
         words += ["--cache-mode", settings.cache_mode]
     return shlex.join(words)
@@ -231,10 +234,12 @@ def control_results(
 def _options(run: Run) -> dict[str, Any]:
     chosen = dataclasses.asdict(run.settings)
     shown = "targets models techniques gated reported cache_mode cell_timeout cell_memory".split()
+    shown.append("deadline")
     return {
         **{key: chosen[key] for key in shown},
         "plugins": [path.name for path in run.settings.plugins],
         "resume": run.settings.resume,
+        "traffic": run.settings.traffic.name if run.settings.traffic else None,
     }
 
 

@@ -15,7 +15,18 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
 from gauge.verdict import DEPLOYMENTS, Verdict, deployment_of
 from reports import records as record_files
-from suites import ablation, certified, exporting, matrix, options, plan, recording, usual, verdicts
+from suites import (
+    ablation,
+    certified,
+    exporting,
+    matrix,
+    options,
+    plan,
+    recording,
+    serving,
+    usual,
+    verdicts,
+)
 from suites import catalog as catalogs
 from suites.catalog import ROOT, Catalog
 from suites.engine import Engine
@@ -128,6 +139,7 @@ class Run:
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
+        self.serving = serving.Serving(self.engine)
         self._undecidable()
         self.engine.notices += self.remarks
         self._new: dict[Cell, bool] = {}
@@ -148,6 +160,7 @@ class Run:
             raise pytest.UsageError(f"--report {report}: cannot be written ({error})") from error
         if not self.settings.resume and not self.worker:
             shutil.rmtree(report / "samples", ignore_errors=True)
+            shutil.rmtree(report / serving.FOLDER, ignore_errors=True)
 
     def _check_plugins(self) -> None:
         if not self.settings.plugins:
@@ -278,7 +291,7 @@ class Run:
             if gate == "memory":
                 total += guess(cell.id, "memory")
             elif deployment_of(gate):
-                total += serving.expected(self.engine, cell, gate)
+                total += serving.expected(self.engine.durations, cell, gate)
             elif cell not in built and not self.engine.known("examined", cell):
                 built.add(cell)
                 total += guess(cell.id, "examine")
