@@ -165,7 +165,7 @@ def _one(
         f"speedups {formats.FACTOR(min(p.speed[1] for p in found))} to "
         f"{formats.FACTOR(max(p.speed[1] for p in found))}."
     )
-    return Plot(title, _finish(figure, prefix, f"Drop and speedup of {title}", text, titles), text)
+    return Plot(title, finish(figure, prefix, f"Drop and speedup of {title}", text, titles), text)
 
 
 def _all(found: list[Point], axes: Axes, summary: Summary) -> Plot:
@@ -185,7 +185,7 @@ def _all(found: list[Point], axes: Axes, summary: Summary) -> Plot:
         "cells that would cover each other share one, and intervals are left out."
     )
     return Plot(
-        "All models and targets", _finish(figure, "plot", "Drop and speedup", text, {}), text
+        "All models and targets", finish(figure, "plot", "Drop and speedup", text, {}), text
     )
 
 
@@ -269,7 +269,8 @@ def _mark(
     )  # fmt: skip
 
 
-def _finish(figure: Any, prefix: str, title: str, text: str, titles: dict[str, str]) -> str:
+def finish(figure: Any, prefix: str, title: str, text: str, titles: dict[str, str]) -> str:
+    """The figure as SVG for a page; equal figures give equal text. titles: see svg.embed."""
     import matplotlib
 
     # Text as text, in the page's own font; without a salt the order of ids would be random.

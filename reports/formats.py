@@ -62,13 +62,13 @@ RELATIVE = Form(scientific=True)
 def form(verdict: Record) -> Form:
     """How the numbers of a verdict are written."""
     gate, unit = verdict["gate"], verdict.get("unit")
-    if gate == "accuracy":
+    if gate == "accuracy" or gate.endswith("_answers"):
         return POINTS
     if gate == "reload":
         return RELATIVE
     if unit == "cosine":
         return COSINE
-    if gate == "fidelity":
+    if gate in ("fidelity", "cloud_misses"):
         return PERCENT
     return WHOLE_PERCENT if gate == "evidence" else FACTOR
 

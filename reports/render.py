@@ -107,6 +107,7 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
         "aa": view.aa(run),
         "models": view.models(run),
         "recommended": view.recommended(summary),
+        "deployments": view.deployments(summary),
         "plots": [_safe(plot) for plot in charts.plots(summary)],
         "unplotted": _unplotted(summary),
         "legend": [status for status in reversed(SEVERITY) if status in summary.cell_counts],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports import detail, formats, names, svg, trust
+from reports import deployment, detail, formats, names, serving_charts, svg, trust
 from reports.cells import Cell, in_order
 from reports.charts import COLOURS
 from reports.picks import Pick, Ratio
@@ -174,6 +174,22 @@ def _size(cell: Cell) -> str:
     return formats.measured(verdict) + ("" if count is None else f", {formats.size(count)}")
 
 
+def deployments(summary: Summary) -> list[View]:
+    """What to take for edge, real time and cloud, a row a model, target and suite."""
+    return [
+        {
+            "model": names.short(found.model, names.LONGEST_NAME),
+            "target": names.short(found.target, names.LONGEST_NAME),
+            "suite": deployment.NAMES[found.suite],
+            "cell": None if found.cell is None else name(found.cell),
+            "gain": names.short(found.gain, names.LONGEST_LINE),
+            "risk": names.short(found.risk, names.LONGEST_LINE),
+            "command": names.visible(names.short(found.command, names.LONGEST_COMMAND)),
+        }
+        for found in summary.choices
+    ]
+
+
 def tally(counted: tuple[tuple[str, int], ...]) -> str:
     """Reasons with how often each occurs: "refused (2), crashed (1)"."""
     return ", ".join(f"{reason} ({number})" for reason, number in counted)
@@ -283,6 +299,7 @@ def section(cell: Cell, level: int) -> View:
         ],
         "details": detail.details(cell) if level < 2 else [],
         "samples": _samples(cell, plots=level == 0) if level < 2 else [],
+        "loads": serving_charts.charts(cell) if level == 0 else "",
     }
 
 

@@ -164,17 +164,17 @@ class Serving:
 
         return self.engine.once(("serving_overhead",), make)
 
-    def fleet(self, cell: Cell) -> dict[str, Any] | None:
+    def simulated(self, cell: Cell) -> dict[str, Any] | None:
         """The simulated fleet of a cell over the trace; None where no rate keeps the objective."""
 
         def make() -> dict[str, Any] | None:
             trace = self._trace(cell)
-            found = None if trace is None else self._replica(cell)
-            if found is None or trace is None:
+            described = None if trace is None else self._replica(cell)
+            if described is None or trace is None:
                 return None
-            replica, facts = found
-            simulated = fleet.simulate(replica, trace, self.settings.deadline, self.settings.seed)
-            return {**simulated, **facts}
+            replica, facts = described
+            found = fleet.simulate(replica, trace, self.settings.deadline, self.settings.seed)
+            return {**found, **facts}
 
         return self.engine.once(("fleet", cell), make)
 

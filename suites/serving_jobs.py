@@ -41,9 +41,9 @@ def serving_realtime(arguments: dict[str, Any]) -> dict[str, Any]:
     _check()
     with _served(arguments, 1) as run:
         run.servers.set(Policy(1))
-        single = run.ask("SingleStream", "single-stream")
+        single = run.ask("SingleStream", "single-stream", expected=run.seconds(1) / 4)
         run.servers.set(Policy(run.sizes[-1]))
-        multi = run.ask("MultiStream", "multi-stream")
+        multi = run.ask("MultiStream", "multi-stream", expected=run.seconds(1) / 4)
         found = run.find(search.WAITS)
         return {
             "single": single,
@@ -121,7 +121,7 @@ def serving_overhead(arguments: dict[str, Any]) -> dict[str, Any]:
             self.complete([one for one, _ in pairs], np.zeros((len(pairs), 4), np.uint8))
 
     folder = Path(arguments["folder"])
-    ask = Ask("SingleStream", OVERHEAD_SECONDS, LEAST_PROBE)
+    ask = Ask("SingleStream", OVERHEAD_SECONDS, LEAST_PROBE, expected=1e-6)
     cpus, rest = _cpus(1, arguments["threads"])
     with Servers(lambda one: server.serve(one, nothing, 1), cpus) as servers:
         _pin(rest)

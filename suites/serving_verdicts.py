@@ -113,8 +113,8 @@ def _cost(run: Run, cell: Cell, batch: None) -> Verdict:
 def _fleets(run: Run, cell: Cell) -> dict[str, Any]:
     base = run.serving.baseline(cell)
     return {
-        "baseline": run.serving.fleet(base),
-        "candidate": run.serving.fleet(cell),
+        "baseline": run.serving.simulated(base),
+        "candidate": run.serving.simulated(cell),
         "same": base == cell,
         "price": run.policy.price.as_dict(),
         "extra": {"deadline_s": run.settings.deadline},

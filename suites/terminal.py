@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reports import formats, records
+from reports import deployment, formats, records
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
 from suites.durations import spoken
@@ -70,6 +70,8 @@ def summary(run: Run, reporter: Any) -> None:
     width = max(78, min(reporter._tw.fullwidth, WIDE)) - 2 if reporter.isatty else WIDE
     for line in _picks(read, width):
         reporter.write_line(line)
+    for line in _deployments(found):
+        reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
     for line in _triage(found):
@@ -117,6 +119,16 @@ def _picks(found: records.Records, width: int) -> list[str]:
     assert isinstance(console.file, io.StringIO)
     lines = [f"  {line.rstrip()}" for line in console.file.getvalue().splitlines()]
     return ["", "fastest that keeps the accuracy, by class:", *lines, f"  {CLASSES}", ""]
+
+
+def _deployments(found: Summary) -> list[str]:
+    """Which artifact for edge, real time and cloud, what it gains, at what risk."""
+    lines = []
+    for one in found.choices:
+        what = one.cell.technique if one.cell else "none"
+        place = f"{one.model} on {one.target}, {deployment.NAMES[one.suite]}"
+        lines.append(f"  {place}: {what}, {one.gain}; risk: {one.risk}")
+    return ["deployment, over FP32:", *lines] if lines else []
 
 
 def _failures(found: Summary) -> list[str]:

@@ -53,7 +53,8 @@ class Ask:
     scenario: SingleStream, MultiStream, Server or Offline. seconds: its least duration. samples:
     how many the data set has. deadline: seconds that Server's answers may take. rate: Server's
     queries a second; for Offline, samples a second to expect. accuracy: every sample once, the
-    answers logged. least: the fewest queries, where not the scenario's own.
+    answers logged. least: the fewest queries, where not the scenario's own. expected: seconds of
+    an answer, from which LoadGen reckons how many queries to have at hand.
     """
 
     scenario: str
@@ -63,6 +64,7 @@ class Ask:
     rate: float = 1.0
     accuracy: bool = False
     least: int | None = None
+    expected: float = 1e-3
 
 
 def run(ask: Ask, servers: Servers, folder: Path) -> dict[str, Any]:
@@ -137,6 +139,8 @@ def _settings(ask: Ask) -> Any:
     settings.single_stream_target_latency_percentile = PERCENTILE
     settings.multi_stream_target_latency_percentile = PERCENTILE
     settings.multi_stream_samples_per_query = MULTI_STREAM_SAMPLES
+    settings.single_stream_expected_latency_ns = round(1e9 * ask.expected)
+    settings.multi_stream_expected_latency_ns = round(1e9 * ask.expected)
     settings.server_target_latency_percentile = PERCENTILE
     settings.server_target_latency_ns = round(1e9 * ask.deadline)
     settings.server_target_qps = ask.rate

@@ -20,9 +20,12 @@ from gauge.serving.batching import Policy
 WITHIN = 0.02
 """A bisection ends where what holds and what fails are this close."""
 STEP = 1.2
-MOST_PROBES = 14
+MOST_PROBES = 16
 GAIN = 0.01
 LATE = 0.01
+NEAR = 0.1
+"""A share of late answers up to which a probe is asked again: one pause of a busy machine makes as
+many, and would set the bound for good."""
 BEHIND = 0.03
 """A server whose rate of answers is so far below that of queries falls ever further behind."""
 WAITS = (0.1, 0.25, 0.5)
@@ -41,6 +44,10 @@ class Probe:
     @property
     def holds(self) -> bool:
         return self.late <= LATE and self.answered >= (1 - BEHIND) * self.rate
+
+    @property
+    def near(self) -> bool:
+        return not self.holds and self.late <= NEAR
 
 
 @dataclass
@@ -78,6 +85,9 @@ def highest(policy: Policy, ask: Ask, guess: float) -> Point:
     while len(probes) < MOST_PROBES:
         probe = ask(policy, rate)
         probes.append(probe)
+        if probe.near:
+            probe = ask(policy, rate)
+            probes.append(probe)
         if probe.holds:
             good = probe if good is None or probe.rate > good.rate else good
         else:
