@@ -1,100 +1,108 @@
-"""Which artifacts the deployment suites ask: FP32 and the best certified one of each class.
+"""Which artifacts the gates have certified, from run to run, and the best of each class.
 
-Certified is what passed evidence, reload and accuracy in an earlier run of the gates, by the
-model's general limit; the best is the fastest (reports.picks). A run remembers this in the cache,
-because --report holds the last run alone.
+A run that asks the gates leaves in `certified.json` of the cache every cell that a report would
+recommend from: evidence, reload and accuracy PASS by the model's general limit, and a speed. The
+suites that put artifacts under the load they are made for take the fastest of each class from
+there; they certify nothing themselves.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from reports import records as record_files
-from reports.cells import Cell as Recorded
+from reports import records
+from reports.cells import group
 from reports.picks import obstacle
+from reports.records import Records
 from suites import matrix
 from suites.catalog import Catalog
 from suites.matrix import Cell
-from suites.options import Settings
+from suites.naming import BASELINE
+
+if TYPE_CHECKING:
+    from suites.options import Settings
+    from suites.run import Run
 
 FILE = "certified.json"
-BASELINE = "none"
-NEEDED = {"evidence", "reload", "accuracy", "speed"}
-"""A run that asked fewer gates of a cell says neither that it is certified nor that it is not."""
+_GATES = ("evidence", "reload", "accuracy")
 
 
 class Certified:
-    """Speedups of the certified cells, by cell, in a small JSON file."""
+    """The certified cells of a cache by id, each with the numbers that it was certified with."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seen: dict[str, dict[str, Any]] = {}
+        self.known: dict[str, dict[str, Any]] = {}
         try:
             data = json.loads(path.read_text())
         except (OSError, ValueError):
-            return  # a first run, or a damaged file: certified again
+            return  # a first run, or a damaged file: certified again by the gates
         if isinstance(data, dict):
-            self.seen = {key: one for key, one in data.items() if _usable(one)}
+            self.known = {name: one for name, one in data.items() if _usable(one)}
 
-    def add(self, verdicts: Iterable[Mapping[str, Any]]) -> None:
-        """Take a run's verdicts: a cell whose gates were all asked is certified, or no longer."""
-        cells: dict[tuple[str, str, str], Recorded] = {}
-        for one in verdicts:
-            key = (one["cell"]["model"], one["cell"]["technique"], one["cell"]["target"])
-            cells.setdefault(key, Recorded(*key)).verdicts.append(dict(one))
-        for cell in cells.values():
-            if not {one["gate"] for one in cell.verdicts} >= NEEDED:
-                continue
+    def add(self, found: Records) -> None:
+        """Take a run's verdicts: cells that it certified, and those that it did not any more."""
+        hashes = {name: one.get("sha256") for name, one in (found.run.get("models") or {}).items()}
+        for cell in group(found):
             name = "-".join(cell.key)
-            self.seen.pop(name, None)
             if obstacle(cell) is None:
-                self.seen[name] = {
+                accuracy, speed = cell.gate("accuracy") or {}, cell.gate("speed") or {}
+                self.known[name] = {
                     "model": cell.model,
                     "technique": cell.technique,
                     "target": cell.target,
                     "class": cell.class_,
-                    "speed": cell.value("speed"),
+                    "speed": speed["value"],
+                    "drop": accuracy.get("value"),
+                    "drop_high": accuracy.get("high"),
+                    "run": found.run["run"],
+                    "weights": hashes.get(cell.model),
                 }
+            elif any((one := cell.gate(gate)) and one["status"] != "PASS" for gate in _GATES):
+                self.known.pop(name, None)
 
     def save(self) -> None:
-        record_files.replace(self.path, json.dumps(self.seen).encode())
+        records.replace(self.path, json.dumps(self.known, indent=1).encode())
 
-    def best(self, model: str, target: str) -> list[str]:
-        """The fastest certified technique of each class, FP32 itself left out."""
-        found: dict[str, dict[str, Any]] = {}
-        for one in self.seen.values():
+    def best(self, model: str, target: str) -> list[dict[str, Any]]:
+        """The fastest of each class, FP32 itself left out."""
+        fastest: dict[str | None, dict[str, Any]] = {}
+        for one in self.known.values():
             if (one["model"], one["target"]) != (model, target) or one["technique"] == BASELINE:
                 continue
-            if one["class"] not in found or one["speed"] > found[one["class"]]["speed"]:
-                found[one["class"]] = one
-        return [one["technique"] for _, one in sorted(found.items())]
+            if one["speed"] > fastest.get(one["class"], {"speed": 0.0})["speed"]:
+                fastest[one["class"]] = one
+        return [fastest[key] for key in sorted(fastest, key=str)]
+
+    def told(self, run: Run, cell: Cell) -> dict[str, Any] | None:
+        """What a record says of a cell's certificate; None where it has none that holds here."""
+        one = self.known.get(cell.id)
+        if one is None:
+            return None
+        weights = run.engine.baseline(cell.model, cell.target).weights.meta["sha256"]
+        return {**one, "holds": one["weights"] in (None, weights)}
 
 
 def _usable(one: Any) -> bool:
-    """Whether an entry of the file is what `add` writes."""
-    names = ("model", "technique", "target", "class")
-    if not isinstance(one, dict) or not all(isinstance(one.get(key), str) for key in names):
-        return False
-    speed = one.get("speed")
-    return isinstance(speed, int | float) and math.isfinite(speed)
+    words = ("model", "technique", "target")
+    return (
+        isinstance(one, dict)
+        and all(isinstance(one.get(key), str) for key in words)
+        and isinstance(one.get("speed"), float | int)
+        and {"class", "weights", "drop", "drop_high", "run"} <= one.keys()
+    )
 
 
-def cells(catalog: Catalog, settings: Settings) -> tuple[list[Cell], list[str]]:
-    """The cells that a deployment suite asks, FP32 first for each model, and what to tell of them.
+def chosen(catalog: Catalog, settings: Settings, known: Certified) -> list[Cell]:
+    """The cells of a suite under load: FP32 first, then the best certified or those named.
 
-    With --technique those named, and FP32, which they are told against. A remembered technique
-    that is gone (a plug-in left out, a file removed) is told and left out.
+    Raises pytest.UsageError for names that select nothing.
     """
-    found: list[Cell] = []
-    notices: list[str] = []
 
-    def asked(techniques: Iterable[str]) -> list[Cell]:
+    def cells(techniques: Sequence[str]) -> list[Cell]:
         return matrix.cells(
             catalog,
             matrix=settings.matrix,
@@ -103,35 +111,40 @@ def cells(catalog: Catalog, settings: Settings) -> tuple[list[Cell], list[str]]:
             techniques=techniques,
         )
 
-    known = Certified(settings.cache / FILE)
-    wanted = asked(settings.techniques) if settings.techniques else []
-    for first in asked([BASELINE]):
-        found.append(first)
-        same = (first.model, first.target)
+    plain, named = cells([BASELINE]), cells(settings.techniques)
+    found: list[Cell] = []
+    for base in plain:
+        device = catalog.targets[base.target].attributes["baseline"]
+        if device != base.target:
+            found.append(matrix.cell_of(catalog, base.model, BASELINE, device))
+        found.append(base)
         if settings.techniques:
-            found += [one for one in wanted if (one.model, one.target) == same and one != first]
-            continue
-        best = known.best(*same)
-        if not best:
-            notices.append(
-                f"no certified artifact of {first.model} on {first.target} is known, so FP32 is "
-                f"asked alone: run pytest suites/ --model {first.model} --target {first.target} "
-                "first, or name one with --technique"
-            )
-        for technique in best:
-            try:
-                more = matrix.cells(
-                    catalog,
-                    matrix="full",
-                    targets=[first.target],
-                    models=[first.model],
-                    techniques=[technique],
-                )
-            except pytest.UsageError:
-                notices.append(
-                    f"{first.model}-{technique}-{first.target} was certified, but {technique} is "
-                    "not there any more: left out"
-                )
-                continue
-            found += more
-    return found, notices
+            same = (base.model, base.target)
+            found += [one for one in named if (one.model, one.target) == same]
+        else:
+            best = known.best(base.model, base.target)
+            found += [
+                matrix.cell_of(catalog, one["model"], one["technique"], one["target"])
+                for one in best
+                if _declared(catalog, one["technique"])
+            ]
+    return list(dict.fromkeys(found))
+
+
+def _declared(catalog: Catalog, technique: str) -> bool:
+    """Whether its stages are known here: one of a plug-in may not be in this run."""
+    return all(stage.partition(":")[0] in catalog.techniques for stage in technique.split("+"))
+
+
+def unknown(cells: Iterable[Cell], settings: Settings, known: Certified) -> list[str]:
+    """What to run where no certified artifact is known, one sentence a model and target."""
+    if settings.techniques:
+        return []
+    places = dict.fromkeys((cell.model, cell.target) for cell in cells)
+    return [
+        f"no certified artifact of {model} on {target} is known in this cache, so only FP32 is "
+        f"measured: pytest suites/test_gates.py --model {model} --target {target} certifies, "
+        "--technique NAME takes one as it is"
+        for model, target in places
+        if not known.best(model, target)
+    ]

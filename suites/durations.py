@@ -17,6 +17,7 @@ TYPICAL = {
     "memory": 1.5,
     "speed": 2.5,
     "load": 60.0,
+    "simulate": 3.0,
 }
 KEPT = 5
 

@@ -39,6 +39,7 @@ from suites.serving_jobs import serving_answers as serving_answers
 from suites.serving_jobs import serving_cloud as serving_cloud
 from suites.serving_jobs import serving_cold as serving_cold
 from suites.serving_jobs import serving_confirm as serving_confirm
+from suites.serving_jobs import serving_fleet as serving_fleet
 from suites.serving_jobs import serving_overhead as serving_overhead
 from suites.serving_jobs import serving_realtime as serving_realtime
 from suites.world import World, load_plugin

@@ -68,13 +68,8 @@ def cells(
         for model in chosen_models:
             for technique in chosen_techniques:
                 if everything or _standard(catalog, model, technique, holds):
-                    found.append(_cell(catalog, model, technique, target))
+                    found.append(cell_of(catalog, model, technique, target))
     return found
-
-
-def one(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
-    """The cell of these names."""
-    return _cell(catalog, model, technique, target)
 
 
 def named_paths(config: pytest.Config) -> list[Path]:
@@ -91,10 +86,11 @@ def prefixes(catalog: Catalog, cell: Cell, target: str) -> list[Cell]:
         naming.format_pipeline(cell.stages[:end], catalog.variants())
         for end in range(1, len(cell.stages))
     ]
-    return [_cell(catalog, cell.model, name, target) for name in names]
+    return [cell_of(catalog, cell.model, name, target) for name in names]
 
 
-def _cell(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
+def cell_of(catalog: Catalog, model: str, technique: str, target: str) -> Cell:
+    """The cell of these names; ValueError for a pipeline that cannot be parsed."""
     stages = tuple(naming.parse(technique, catalog.variants()))
     definitions = [catalog.techniques[stage.technique] for stage in stages]
     families = [one.attributes["family"] for one in definitions]

@@ -15,6 +15,7 @@ from gauge.policy import Limit
 from gauge.policy_entry import DIRECTIONS
 from gauge.verdict import BATCH_GATES, deployment_of
 from suites import keys, serving
+from suites.certified import unknown
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
 from suites.usual import near_limits
@@ -47,7 +48,8 @@ def lines(run: Run) -> Iterator[str]:
         controls = min(CONTROLS, len({cell.model for cell in cells}))
         seconds += controls * 12 * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
-    yield from run.remarks
+    under_load = [cell for cell in run.deployed if cell in cells]
+    yield from unknown(under_load, run.settings, run.certified)
     yield from _resolution(run, cells)
     yield from undecidable(run, cells)
     yield from near_limits(run)

@@ -91,7 +91,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     # Cell by cell, so that a cell's answers come together; times last, since all cells share
     # their rounds. What is not ours keeps its place in front.
-    order = {cell.id: number for number, cell in enumerate([*run.cells, *run.deployed])}
+    cells = dict.fromkeys([*run.cells, *run.deployed])
+    order = {cell.id: number for number, cell in enumerate(cells)}
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         cell, gate = _asked(item)

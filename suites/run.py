@@ -15,9 +15,9 @@ from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
 from gauge.verdict import DEPLOYMENTS, Verdict, deployment_of
 from reports import records as record_files
+from reports.records import Records
 from suites import (
     ablation,
-    certified,
     exporting,
     matrix,
     options,
@@ -28,7 +28,9 @@ from suites import (
     verdicts,
 )
 from suites import catalog as catalogs
+from suites import certified as certificates
 from suites.catalog import ROOT, Catalog
+from suites.certified import Certified
 from suites.engine import Engine
 from suites.journal import Process
 from suites.matrix import Cell
@@ -52,10 +54,10 @@ class Run:
     progress: Progress
     command: str
     process: Process
-    worker: bool = False
+    certified: Certified
     deployments: tuple[str, ...] = ()
     deployed: list[Cell] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    worker: bool = False
     selected: dict[str, Question] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     shards: list[dict[str, Any]] = field(default_factory=list)
@@ -78,7 +80,8 @@ class Run:
         deployments = tuple(
             name for name in DEPLOYMENTS if ROOT / "suites" / f"test_{name}.py" in named
         )
-        deployed, remarks = certified.cells(catalog, settings) if deployments else ([], [])
+        certified = Certified(settings.cache / certificates.FILE)
+        deployed = certificates.chosen(catalog, settings, certified) if deployments else []
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),
@@ -88,7 +91,7 @@ class Run:
         )
         try:
             policy = Policy.read(settings.policy, known)
-            policy.check([cell.facts for cell in [*cells, *deployed]], settings.batches)
+            policy.check([cell.facts for cell in {*cells, *deployed}], settings.batches)
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
         reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -102,10 +105,10 @@ class Run:
             progress,
             recording.command_line(words),
             Process.of(config),
+            certified,
+            deployments,
+            deployed,
             worker=hasattr(config, "workerinput"),
-            deployments=deployments,
-            deployed=deployed,
-            remarks=remarks,
         )
 
     def cells_of(self, gate: str) -> list[Cell]:
@@ -141,7 +144,6 @@ class Run:
         self.rounds = Rounds(self.engine, self.settings.effort)
         self.serving = serving.Serving(self.engine)
         self._undecidable()
-        self.engine.notices += self.remarks
         self._new: dict[Cell, bool] = {}
         if not self.worker:
             self._lanes(self.asked_cells)
@@ -196,6 +198,8 @@ class Run:
         found = usual.near_limits(self) + list(plan.undecidable(self, list(dict.fromkeys(asked))))
         if found and self.settings.gate == "release":
             raise pytest.UsageError("\n".join(["--gate release: limits to move first", *found]))
+        under_load = [cell for cell in self.deployed if cell in self.asked_cells]
+        found += certificates.unknown(under_load, self.settings, self.certified)
         self.engine.notices += found
 
     def _lanes(self, cells: list[Cell]) -> None:
@@ -357,9 +361,11 @@ class Run:
         known.save()
 
     def _remember_certified(self) -> None:
-        known = certified.Certified(self.settings.cache / certified.FILE)
-        known.add(self.records.values())
-        known.save()
+        """What the gates certified, for the suites that put artifacts under load."""
+        if all(deployment_of(record["gate"]) for record in self.records.values()):
+            return
+        self.certified.add(Records(self.header, list(self.records.values())))
+        self.certified.save()
 
     def idle_waivers(self) -> list[str]:
         """Waivers that hide nothing any more; left in the policy they hide the next failure."""

@@ -8,18 +8,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from gauge.serving import fleet, traffic
-from gauge.serving.batching import Policy
+from gauge.serving import traffic
 from suites import matrix
 from suites.durations import Durations
 from suites.engine import Engine
 from suites.matrix import Cell
+from suites.naming import BASELINE
 from suites.privacy import scrub
 
 FOLDER = "load"
 PEAK = 4.0
 """The built-in day's peak in rates of one FP32 replica."""
-MOST_DAY = 4_000_000
+MOST_DAY = 1_000_000
 """Queries of the built-in day: a fast model gets a lower peak."""
 
 
@@ -49,7 +49,7 @@ class Serving:
     def baseline(self, cell: Cell) -> Cell:
         """FP32 on the cell's device, which it is told against."""
         target = self.engine.device_of(cell.target)
-        return matrix.one(self.engine.catalog, cell.model, "none", target)
+        return matrix.cell_of(self.engine.catalog, cell.model, BASELINE, target)
 
     def arguments(self, cell: Cell) -> dict[str, Any]:
         """What every load of a cell is told."""
@@ -129,7 +129,7 @@ class Serving:
                 number=number,
                 instances=instances,
                 threads=threads,
-                policy=[run["largest_batch"], run["wait_ms"] / 1000],
+                policy=_policy(run),
                 rate=_asked(first) if kind == "best" else None,
                 offline=kind == "offline",
             )
@@ -147,7 +147,7 @@ class Serving:
         else:
             first = next(iter(self.cloud(cell).values()))
             chosen = first["offline"]
-        more["policy"] = [chosen["largest_batch"], chosen["wait_ms"] / 1000]
+        more["policy"] = _policy(chosen)
         more["scenario"] = "Server" if suite == "realtime" else "Offline"
         return self.load(cell, "serving_answers", f"{suite}-answers", **more)
 
@@ -168,17 +168,31 @@ class Serving:
         """The simulated fleet of a cell over the trace; None where no rate keeps the objective."""
 
         def make() -> dict[str, Any] | None:
-            trace = self._trace(cell)
-            described = None if trace is None else self._replica(cell)
-            if described is None or trace is None:
+            trace = self._traffic(cell)
+            runs = self.cloud_runs(cell, "best")
+            if trace is None or not runs:
                 return None
-            replica, facts = described
-            found = fleet.simulate(replica, trace, self.settings.deadline, self.settings.seed)
-            return {**found, **facts}
+            run = runs[0]
+            threads = run["threads"]
+            cold = self.load(cell, "serving_cold", "cold", threads=threads)["cold_start_s"]
+            replica = {
+                "policy": _policy(run),
+                "services": self.cloud(cell)[run["instances"], threads]["services"],
+                "rate": median(one["rate"] for one in runs),
+                "cold_start": cold,
+                "instances": run["instances"],
+            }
+            arguments = {
+                "replica": replica,
+                "trace": [list(trace.rates), trace.step, trace.name],
+                "deadline": self.settings.deadline,
+            }
+            found = self.engine.job("serving_fleet", cell.id, "simulate", arguments)
+            return {**found, "cold_start_s": cold, "replica_rate": replica["rate"]}
 
         return self.engine.once(("fleet", cell), make)
 
-    def _trace(self, cell: Cell) -> traffic.Trace | None:
+    def _traffic(self, cell: Cell) -> traffic.Trace | None:
         """The user's, or a day whose peak is four FP32 replicas'."""
         if self.trace is not None:
             return self.trace
@@ -188,22 +202,10 @@ class Serving:
         peak = PEAK * median(run["rate"] for run in runs)
         return traffic.day(peak * min(1.0, MOST_DAY / traffic.day(peak).queries))
 
-    def _replica(self, cell: Cell) -> tuple[fleet.Replica, dict[str, Any]] | None:
-        runs = self.cloud_runs(cell, "best")
-        if not runs:
-            return None
-        run = runs[0]
-        first = self.cloud(cell)[run["instances"], run["threads"]]
-        cold = self.load(cell, "serving_cold", "cold", threads=run["threads"])["cold_start_s"]
-        rate = median(one["rate"] for one in runs)
-        replica = fleet.Replica(
-            Policy(run["largest_batch"], run["wait_ms"] / 1000),
-            fleet.drawn(first["services"], self.settings.seed),
-            rate,
-            cold,
-            run["instances"],
-        )
-        return replica, {"cold_start_s": cold, "replica_rate": rate}
+
+def _policy(run: dict[str, Any]) -> list[float]:
+    """A run's largest batch, and its wait in s."""
+    return [run["largest_batch"], run["wait_ms"] / 1000]
 
 
 def _asked(first: dict[str, Any]) -> float:

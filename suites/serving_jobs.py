@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from gauge import affinity, outputs
-from gauge.serving import loadgen, search, server
+from gauge.serving import fleet, loadgen, search, server, traffic
 from gauge.serving.batching import Policy
 from gauge.serving.client import Servers
 from gauge.serving.loadgen import Ask
@@ -147,6 +147,27 @@ def serving_cold(arguments: dict[str, Any]) -> dict[str, Any]:
     if done.returncode:
         raise RuntimeError(f"a fresh server process ended with {done.returncode}: see its log")
     return {"cold_start_s": float(done.stdout.split()[-1]) - began}
+
+
+def serving_fleet(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Replicas over a traffic trace, simulated from what the other loads measured."""
+    reason = fleet.missing()
+    if reason:
+        raise loadgen.Unavailable(reason)
+    replica, seed = arguments["replica"], arguments["seed"]
+    rates, step, name = arguments["trace"]
+    return fleet.simulate(
+        fleet.Replica(
+            Policy(*replica["policy"]),
+            fleet.drawn(replica["services"], seed),
+            replica["rate"],
+            replica["cold_start"],
+            replica["instances"],
+        ),
+        traffic.Trace(tuple(rates), step, name),
+        arguments["deadline"],
+        seed,
+    )
 
 
 def _check() -> None:

@@ -7,6 +7,7 @@ load balancer would.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import random
 from bisect import bisect_left
@@ -27,6 +28,13 @@ PATIENCE = 60.0
 MOST_POINTS = 288
 
 Service = Callable[[int], float]
+
+
+def missing() -> str | None:
+    """Why nothing can be simulated here, or None."""
+    if importlib.util.find_spec("simpy"):
+        return None
+    return "simpy is not installed: pip install 'optgauge[serving]'"
 
 
 @dataclass(frozen=True)

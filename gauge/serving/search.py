@@ -21,6 +21,8 @@ WITHIN = 0.02
 """A bisection ends where what holds and what fails are this close."""
 STEP = 1.2
 MOST_PROBES = 16
+FAR = 100.0
+"""A rate that many times below the guess: where it does not hold, nothing does."""
 GAIN = 0.01
 LATE = 0.01
 NEAR = 0.1
@@ -94,10 +96,12 @@ def highest(policy: Policy, ask: Ask, guess: float) -> Point:
             bad = rate if bad is None else min(rate, bad)
         if good is None:
             assert bad is not None
-            if bad < guess / 100:
+            if bad <= guess / FAR:
                 break
-            # Further down at every step: a guess may be far off.
-            rate = bad / STEP ** min(len(probes), 6)
+            # Further down at every step, since a guess may be far off; where not one answer was
+            # in time, only a rate at which no query meets another can tell.
+            all_late = probe.late >= 1
+            rate = guess / FAR if all_late else max(guess / FAR, bad / STEP ** min(len(probes), 6))
         elif bad is None or bad <= good.rate:
             rate = good.rate * STEP
             bad = None
