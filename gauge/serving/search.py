@@ -21,7 +21,7 @@ WITHIN = 0.02
 """A bisection ends where what holds and what fails are this close."""
 STEP = 1.2
 MOST_PROBES = 16
-FAR = 100.0
+FAR = 20.0
 """A rate that many times below the guess: where it does not hold, nothing does."""
 GAIN = 0.01
 LATE = 0.01
