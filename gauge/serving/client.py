@@ -36,11 +36,12 @@ class Servers:
 
     cpus: those of each server, in turn; None leaves them to the scheduler. `complete` is called
     with ids and rows of bytes, from another thread: None for rows where the answers are lost.
+    issued, answered, after: queries since `begin`; after: those that came when a server was gone.
     """
 
     def __init__(self, serve: Serve, cpus: Sequence[frozenset[int] | None]) -> None:
         self.complete: Callable[[list[int], np.ndarray | None], None] = lambda ids, rows: None
-        self.issued = self.answered = 0
+        self.issued = self.answered = self.after = 0
         self.problem: str | None = None
         self._lock = threading.Lock()
         self._taken = threading.Semaphore(0)
@@ -66,14 +67,14 @@ class Servers:
         """Count anew; ServerDied where there is nobody left to ask."""
         self.check()
         with self._lock:
-            self.issued = self.answered = 0
+            self.issued = self.answered = self.after = 0
 
     def check(self) -> None:
         """ServerDied when a server ended early, with how, and every query counted."""
         if self.problem:
             raise ServerDied(
                 f"{self.problem} under load: {self.issued} queries were issued, {self.answered} "
-                f"answered and {self.lost} lost"
+                f"answered and {self.lost} lost; {self.after} more came after its end"
             )
 
     def set(self, policy: Policy) -> None:
@@ -89,8 +90,8 @@ class Servers:
         """Hand (id, sample) pairs out: one to the server that has least to do, many to all."""
         arrived = time.monotonic()
         with self._lock:
-            self.issued += len(pairs)
             if self.problem:
+                self.after += len(pairs)
                 shares: list[tuple[_Server, Sequence[tuple[int, int]]]] = []
             elif len(pairs) < len(self._one):
                 shares = [(min(self._one, key=lambda one: len(one.open)), pairs)]
@@ -98,6 +99,7 @@ class Servers:
                 count = len(self._one)
                 shares = [(one, pairs[place::count]) for place, one in enumerate(self._one)]
             for one, share in shares:
+                self.issued += len(share)
                 one.open.update(number for number, _ in share)
         if not shares:
             self.complete([number for number, _ in pairs], None)
