@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gauge import policy_cost
 from gauge.capability import missing
 from gauge.names import names_match
 from gauge.policy_entry import (
@@ -38,6 +39,13 @@ DEFAULTS = {
     "speed": Limit("speed", min=1.0),
     "size": Limit("size", max=1.05),
     "memory": Limit("memory", max=1.10),
+    "realtime_latency": Limit("realtime_latency", max=1.0),
+    "realtime_rate": Limit("realtime_rate", min=1.0),
+    "cloud_offline": Limit("cloud_offline", min=1.0),
+    "cloud_server": Limit("cloud_server", min=1.0),
+    "cloud_cost": Limit("cloud_cost", max=1.0),
+    "cloud_fleet": Limit("cloud_fleet", max=1.0),
+    "cloud_misses": Limit("cloud_misses", max=0.01),
 }
 """What a cell is held to when the file says nothing; fidelity has no default."""
 
@@ -52,6 +60,7 @@ class Policy:
     def __init__(self, file: str, limits: Sequence[LimitEntry], waivers: Sequence[Waiver]):
         self.file = file
         self.limits, self.waivers = tuple(limits), tuple(waivers)
+        self.price = policy_cost.Price()
         self._limits: dict[str, list[LimitEntry]] = {gate: [] for gate in GATES}
         self._waivers: dict[str, list[Waiver]] = {gate: [] for gate in GATES}
         for limit in self.limits:
@@ -74,7 +83,9 @@ class Policy:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise PolicyError(str(path), None, f"no policy ({why})", "a TOML file") from error
-        return cls(str(path), *parse(text, str(path), known, shown_name(path)))
+        policy = cls(str(path), *parse(text, str(path), known, shown_name(path)))
+        policy.price = policy_cost.read(text, str(path), shown_name(path))
+        return policy
 
     def limit(
         self,

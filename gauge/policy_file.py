@@ -17,9 +17,12 @@ from gauge.policy_lines import Block, locate
 from gauge.verdict import BATCH_GATES, GATES, SCALES
 
 CLASSES = ("A", "B", "C")
+SHARES = ("accuracy", "fidelity", "cloud_misses")
+"""Gates whose limit is a fraction, not a ratio."""
 UNITS = ("bytes", "count", "seconds", "joules")
 """Units of gates whose limit is no ratio to FP32."""
 _COMMON = ("gate", *KEYS, "reason", "requires", "optional")
+_WHY_NONE = {"evidence": "every claim must be found", "reload": "techniques declare theirs"}
 FIELDS = {
     "limit": (*_COMMON, "min", "max", "expect", "near"),
     "waiver": (*_COMMON, "issue", "owner", "expires", "floor"),
@@ -61,7 +64,7 @@ def parse(
     tables = _tables(text, file)
     found = locate(text)
     for name in tables:
-        if name not in FIELDS:
+        if name not in FIELDS and name != "cost":  # gauge.policy_cost
             line = found.top.get(name) or found.block(name, 0, 1).line
             raise PolicyError(
                 file, line, repr(name), "[[limit]] or [[waiver]]" + suggestion(name, FIELDS)
@@ -184,7 +187,7 @@ class _Reader:
         if gate not in self.known.gates:
             raise self.unknown("gate", gate, self.known.gates)
         if self.kind == "limit" and gate not in DIRECTIONS:
-            why = "every claim must be found" if gate == "evidence" else "techniques declare theirs"
+            why = _WHY_NONE.get(gate, "it is held to the accuracy limit")
             raise self.fail(
                 "gate", f"a limit for {gate!r}", f"one of {', '.join(DIRECTIONS)} ({why})"
             )
@@ -294,7 +297,7 @@ class _Reader:
             number = float(value)
         except OverflowError:
             number = math.inf
-        share = gate in ("accuracy", "fidelity")
+        share = gate in SHARES
         unit = SCALES[gate].unit if gate in SCALES else "ratio"
         plain = "a finite number" if unit in UNITS else "a finite ratio"
         if not math.isfinite(number) or number < 0 or (share and number > 1):

@@ -73,16 +73,31 @@ SCALES: dict[str, Scale] = {
     "edge_roofline": Scale("share", "higher"),
     "edge_cold_start": Scale("seconds", "lower"),
     "edge_energy": Scale("joules", "lower"),
+    "realtime_answers": Scale("fraction", "lower"),
+    "realtime_latency": Scale("ratio", "lower"),
+    "realtime_rate": Scale("ratio", "higher"),
+    "cloud_answers": Scale("fraction", "lower"),
+    "cloud_offline": Scale("ratio", "higher"),
+    "cloud_server": Scale("ratio", "higher"),
+    "cloud_cost": Scale("ratio", "lower"),
+    "cloud_fleet": Scale("ratio", "lower"),
+    "cloud_misses": Scale("fraction", "lower"),
 }
 
 GATES = tuple(SCALES)
 """The questions asked of a cell, in the order they are asked."""
 
-EDGE_GATES = tuple(gate for gate in GATES if gate.startswith("edge_"))
-"""Those of suites/test_edge.py: what an artifact takes of a small device, in plain units."""
+DEPLOYMENTS = ("edge", "realtime", "cloud")
+"""The suites that put artifacts under a load: suites/test_edge.py asks the gates `edge_…`."""
 
 BATCH_GATES = ("speed", "memory")
 """The gates that are asked once per batch size."""
+
+
+def deployment_of(gate: str) -> str | None:
+    """The deployment suite that asks a gate, or None."""
+    suite = gate.partition("_")[0]
+    return suite if suite in DEPLOYMENTS else None
 
 
 @dataclass(frozen=True)

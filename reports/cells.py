@@ -24,9 +24,6 @@ SEVERITY = (
 )
 """From best to worst, as the gates order them; no limit here says less than a limit that holds."""
 
-UNDER_LOAD = ("edge_",)
-"""How the gates of suites that put artifacts under load begin."""
-
 # Where a record does not say whether a cell is lossless: families that only lay out, compile or run
 # the same FP32 numbers otherwise.
 _LOSSLESS = ("baseline", "layout", "runtime", "compile")
@@ -65,11 +62,6 @@ class Cell:
     def measured(self) -> bool:
         """Whether at least one gate has a number."""
         return any(is_measured(verdict) for verdict in self.verdicts)
-
-    @property
-    def gated(self) -> bool:
-        """Whether the gates were asked: a suite that puts artifacts under load recommends none."""
-        return any(not verdict["gate"].startswith(UNDER_LOAD) for verdict in self.verdicts)
 
     @property
     def class_(self) -> str | None:

@@ -17,6 +17,7 @@ from reports.plain import listing as _listing
 from reports.plain import mapping as _mapping
 from reports.plain import number as _number
 from reports.records import Record
+from reports.serving import cloud_lines, realtime_lines
 
 MOST_LAYERS = 8
 ALARM = 0.01
@@ -45,6 +46,8 @@ def details(cell: Cell) -> list[Detail]:
         ("Speed", speed_lines(cell.verdicts)),
         ("On a small device", edge_lines(cell)),
         ("Files", _files(cell.gate("size"))),
+        ("Real time", realtime_lines(cell)),
+        ("Cloud", cloud_lines(cell)),
     ]
     return [(title, [names.short(line) for line in lines]) for title, lines in found if lines]
 

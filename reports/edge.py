@@ -1,9 +1,8 @@
-"""What artifacts take of a small device: which one to take, what it gains, at what risk."""
+"""What artifacts take of a small device: the numbers, what they gain over FP32, at what risk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from reports import formats, names
@@ -29,22 +28,6 @@ _GAINS = {
     "edge_memory": "the peak memory",
     "edge_cold_start": "the cold start",
 }
-_BAD = ("FAIL", "ERROR", "REFUSED", "INCONCLUSIVE", "NO_BASELINE")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer for one model and target: the cells in order, the one to take, and why.
-
-    gain, risk: sentences about the one to take; where there is none, `risk` says why.
-    """
-
-    model: str
-    target: str
-    cells: tuple[Cell, ...]
-    take: Cell | None
-    gain: str
-    risk: str
 
 
 def asked(cells: Iterable[Cell]) -> list[Cell]:
@@ -52,30 +35,13 @@ def asked(cells: Iterable[Cell]) -> list[Cell]:
     return [cell for cell in cells if any(one["gate"] in COLUMNS for one in cell.verdicts)]
 
 
-def answers(cells: Iterable[Cell]) -> list[Answer]:
-    """An answer for each model and target, in the order in which they occur.
-
-    To take: of the artifacts that keep every limit and whose certificate holds, the one with the
-    fewest bytes to install, FP32 itself left out.
-    """
-    groups: dict[tuple[str, str], list[Cell]] = {}
+def tables(cells: Iterable[Cell]) -> dict[tuple[str, str], list[tuple[Cell, list[str]]]]:
+    """By model and target: each cell that was asked, with its numbers in the order of COLUMNS."""
+    found: dict[tuple[str, str], list[tuple[Cell, list[str]]]] = {}
     for cell in asked(cells):
-        groups.setdefault((cell.model, cell.target), []).append(cell)
-    return [_answer(*place, group) for place, group in groups.items()]
-
-
-def _answer(model: str, target: str, group: list[Cell]) -> Answer:
-    others = [cell for cell in group if cell.technique != "none"]
-    fitting = [cell for cell in others if _fits(cell) and _holds(cell)]
-    sized = [cell for cell in fitting if cell.value("edge_installed") is not None]
-    take = min(sized, key=lambda cell: cell.value("edge_installed") or 0.0, default=None)
-    if take is not None:
-        return Answer(model, target, tuple(group), take, _gain(take), _risk(take))
-    return Answer(model, target, tuple(group), None, "", _why_none(others))
-
-
-def _fits(cell: Cell) -> bool:
-    return not any(one["gate"] in COLUMNS and one["status"] in _BAD for one in cell.verdicts)
+        numbers = [_number(cell, gate) for gate in COLUMNS]
+        found.setdefault((cell.model, cell.target), []).append((cell, numbers))
+    return found
 
 
 def certificate(cell: Cell) -> Record:
@@ -84,24 +50,12 @@ def certificate(cell: Cell) -> Record:
     return mapping(evidence.get("certified"))
 
 
-def _holds(cell: Cell) -> bool:
+def certified(cell: Cell) -> bool:
+    """Whether it has a certificate, and for these very weights."""
     return bool(certificate(cell).get("holds"))
 
 
-def _why_none(others: list[Cell]) -> str:
-    if not others:
-        return "nothing but FP32 was asked"
-    missing = [cell.technique for cell in others if not _fits(cell)]
-    unknown = [cell.technique for cell in others if _fits(cell) and not _holds(cell)]
-    parts = []
-    if missing:
-        parts.append(f"{', '.join(missing)}: a gate here does not pass")
-    if unknown:
-        parts.append(f"{', '.join(unknown)}: not certified, so its accuracy is not known")
-    return names.short("; ".join(parts) or "no size could be told")
-
-
-def _gain(cell: Cell) -> str:
+def gain(cell: Cell) -> str:
     """Each of what a device is short of, as a share of what FP32 takes."""
     parts = []
     for gate, what in _GAINS.items():
@@ -110,26 +64,22 @@ def _gain(cell: Cell) -> str:
         old = number(mapping(mapping(verdict).get("baseline")).get("value"))
         if verdict is not None and new is not None and old:
             parts.append(f"{formats.WHOLE_PERCENT(new / old)} of {what}")
-    return ", ".join(parts)
+    return ", ".join(parts) or formats.ABSENT
 
 
-def _risk(cell: Cell) -> str:
+def risk(cell: Cell) -> str:
+    """What is known of the accuracy, and what to run where nothing is."""
     found = certificate(cell)
+    if cell.technique == "none":
+        return "none: the others are told against it"
+    if not found:
+        again = f"pytest suites/test_gates.py --model {cell.model} --technique {cell.technique}"
+        return f"not certified in this cache, so its accuracy is not known: {again}"
+    if not found.get("holds"):
+        return "certified with other weights than these: run the gates again"
     drop, high = number(found.get("drop")), number(found.get("drop_high"))
     told = formats.drop({"gate": "accuracy", "value": drop, "high": high})
     return f"accuracy drop {told}, certified by run {names.short(str(found.get('run')), 40)}"
-
-
-def command(answer: Answer) -> str:
-    """The command that repeats the answer's cell; where there is none, that which certifies."""
-    if answer.take is not None:
-        return answer.take.command or ""
-    return f"pytest suites/test_gates.py --model {answer.model} --target {answer.target}"
-
-
-def rows(answer: Answer) -> list[tuple[Cell, list[str]]]:
-    """Each cell with its numbers in the order of COLUMNS."""
-    return [(cell, [_number(cell, gate) for gate in COLUMNS]) for cell in answer.cells]
 
 
 def _number(cell: Cell, gate: str) -> str:
@@ -141,22 +91,12 @@ def edge_lines(cell: Cell) -> list[str]:
     """The small print of the edge gates, one line a fact."""
     if not asked([cell]):
         return []
-    found = [_certified(cell), _loaded(cell), *_started(cell), _moved(cell), _rate(cell)]
+    found = [risk(cell), _loaded(cell), *_started(cell), _moved(cell), _rate(cell)]
     return [line for line in found if line]
 
 
 def _evidence(cell: Cell, gate: str) -> dict[str, Any]:
     return mapping(mapping(cell.gate(gate)).get("evidence"))
-
-
-def _certified(cell: Cell) -> str:
-    found = certificate(cell)
-    if not found:
-        again = f"pytest suites/test_gates.py --model {cell.model} --technique {cell.technique}"
-        return "" if cell.technique == "none" else f"not certified in this cache: {again}"
-    if not found.get("holds"):
-        return "certified with other weights than these: run the gates again"
-    return _risk(cell)
 
 
 def _loaded(cell: Cell) -> str:

@@ -74,13 +74,13 @@ def form(verdict: Record) -> Form:
     gate, unit = verdict["gate"], verdict.get("unit")
     if gate.startswith("edge_") and unit in PLAIN:
         return PLAIN[unit]
-    if gate == "accuracy":
+    if gate == "accuracy" or gate.endswith("_answers"):
         return POINTS
     if gate == "reload":
         return RELATIVE
     if unit == "cosine":
         return COSINE
-    if gate == "fidelity":
+    if gate in ("fidelity", "cloud_misses"):
         return PERCENT
     return WHOLE_PERCENT if gate == "evidence" else FACTOR
 

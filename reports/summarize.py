@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from reports import cells as grouping
 from reports import formats, names
 from reports.cells import SEVERITY, Cell
+from reports.deployment import Choice, asks_gates, choices
 from reports.picks import Mean, Pick, means, pareto, recommend
 from reports.records import Record, Records
 
@@ -93,16 +94,17 @@ class Summary:
     pareto: frozenset[tuple[str, str, str]]
     means: tuple[Mean, ...]
     coverage: Coverage
+    choices: tuple[Choice, ...] = ()
     problems: tuple[str, ...] = ()
 
 
 def summarize(records: Records) -> Summary:
     """Add a run's records up. Takes what `records.read` or `records.read_partial` gives."""
     cells = grouping.group(records)
-    gated = [cell for cell in cells if cell.gated]
     failing = sorted(lines_of(cells, "FAIL", "ERROR"), key=_worst_first)
     undecided = list(lines_of(cells, "INCONCLUSIVE", "NO_BASELINE"))
     coverage = _coverage(records.run, cells)
+    gated = [cell for cell in cells if asks_gates(cell)]
     doubts = _doubts(records, coverage, undecided)
     counts = _counts(verdict["status"] for verdict in records.verdicts)
     verdict = HOLD if failing else INCONCLUSIVE if doubts else SHIP
@@ -121,6 +123,7 @@ def summarize(records: Records) -> Summary:
         pareto=frozenset(pareto(cells)),
         means=tuple(means(gated)),
         coverage=coverage,
+        choices=tuple(choices(cells)),
         problems=tuple(records.problems),
     )
 
@@ -145,7 +148,8 @@ def lines_of(cells: Iterable[Cell], *statuses: str) -> Iterable[Line]:
 
 
 # Wrong answers before crashes before what does not pay.
-_TIER = {"evidence": 0, "reload": 0, "accuracy": 0, "fidelity": 0}
+_RIGHT = "evidence reload accuracy fidelity realtime_answers cloud_answers".split()
+_TIER = dict.fromkeys(_RIGHT, 0)
 
 
 def _worst_first(line: Line) -> tuple[object, ...]:

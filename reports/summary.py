@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from reports import edge, formats, names, records, trust, view
+from reports import formats, names, records, trust, view
 from reports.picks import Pick
 from reports.records import Records
 from reports.summarize import Line, Summary, chance, summarize
@@ -39,7 +39,7 @@ def markdown(found: Records) -> str:
         _triage(summary),
         _trust(summary),
         _recommended(summary),
-        _edge(summary),
+        _deployment(summary),
         _coverage(summary),
         _commands(summary),
     ]
@@ -105,6 +105,21 @@ def _triage(summary: Summary) -> str:
     return "\n\n".join(["## Triage, surest first", view.triage_text(summary), table(head, rows)])
 
 
+def _deployment(summary: Summary) -> str:
+    rows = [
+        [
+            code(names.short(f"{row['model']} · {row['target']}", names.LONGEST_NAME)),
+            row["suite"],
+            code(row["cell"]["technique"]) if row["cell"] else "none",
+            escape(row["gain"]),
+            escape(row["risk"]),
+        ]
+        for row in view.deployments(summary)[:_MOST_PICKS]
+    ]
+    head = ["Model", "For", "Artifact", "Over FP32", "Risk"]
+    return "## Deployment\n\n" + table(head, rows) if rows else ""
+
+
 def _line(line: Line) -> list[str]:
     command = line.cell.command
     return [
@@ -161,21 +176,6 @@ def _pick(pick: Pick) -> list[str]:
         row["drop"],
         row["size"],
     ]
-
-
-def _edge(summary: Summary) -> str:
-    found = edge.answers(summary.cells)
-    if not found:
-        return ""
-    lines = []
-    for answer in found[:_MOST_PICKS]:
-        place = f"{code(answer.model)} on {code(answer.target)}"
-        if answer.take is None:
-            lines.append(f"- {place}: nothing to take over FP32: {escape(answer.risk)}")
-            continue
-        told = escape(f"{answer.gain} of FP32; {answer.risk}")
-        lines.append(f"- {place}: take {code(answer.take.technique)}: {told}")
-    return "\n\n".join(["## On a small device", "\n".join(lines)])
 
 
 def _coverage(summary: Summary) -> str:

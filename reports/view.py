@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports import detail, formats, names, svg, trust
+from reports import deployment, detail, formats, names, serving_charts, svg, trust
 from reports import edge as small
 from reports.cells import Cell, in_order
 from reports.charts import COLOURS
@@ -175,20 +175,32 @@ def _size(cell: Cell) -> str:
     return formats.measured(verdict) + ("" if count is None else f", {formats.size(count)}")
 
 
-def edge(answers: list[small.Answer]) -> list[View]:
-    """What to take to a small device, a table a model and target."""
+def deployments(summary: Summary) -> list[View]:
+    """What to take for edge, real time and cloud, a row a model, target and suite."""
     return [
         {
-            "model": names.short(answer.model, names.LONGEST_NAME),
-            "target": names.short(answer.target, names.LONGEST_NAME),
-            "take": None if answer.take is None else name(answer.take),
-            "gain": answer.gain,
-            "risk": answer.risk,
-            "command": names.visible(names.short(small.command(answer), names.LONGEST_COMMAND)),
-            "columns": list(small.COLUMNS.values()),
-            "rows": [{**name(cell), "numbers": told} for cell, told in small.rows(answer)],
+            "model": names.short(found.model, names.LONGEST_NAME),
+            "target": names.short(found.target, names.LONGEST_NAME),
+            "suite": deployment.NAMES[found.suite],
+            "cell": None if found.cell is None else name(found.cell),
+            "gain": names.short(found.gain, names.LONGEST_LINE),
+            "risk": names.short(found.risk, names.LONGEST_LINE),
+            "command": names.visible(names.short(found.command, names.LONGEST_COMMAND)),
         }
-        for answer in answers
+        for found in summary.choices
+    ]
+
+
+def edge(summary: Summary) -> list[View]:
+    """What artifacts take of a small device, a table a model and target."""
+    return [
+        {
+            "model": names.short(model, names.LONGEST_NAME),
+            "target": names.short(target, names.LONGEST_NAME),
+            "columns": list(small.COLUMNS.values()),
+            "rows": [{**name(cell), "numbers": told} for cell, told in rows],
+        }
+        for (model, target), rows in small.tables(summary.cells).items()
     ]
 
 
@@ -301,6 +313,7 @@ def section(cell: Cell, level: int) -> View:
         ],
         "details": detail.details(cell) if level < 2 else [],
         "samples": _samples(cell, plots=level == 0) if level < 2 else [],
+        "loads": serving_charts.charts(cell) if level == 0 else "",
     }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from gauge.verdict import BATCH_GATES, EDGE_GATES, GATES
+from gauge.verdict import BATCH_GATES, GATES, deployment_of
 from suites.matrix import Cell
 
 if TYPE_CHECKING:
@@ -24,20 +24,14 @@ class ByCell(LoadScopeScheduling):
     """Hands out a cell at a time: first what is built, then, to the same worker, what is timed."""
 
     def __init__(
-        self,
-        config: pytest.Config,
-        log: Any,
-        cells: Sequence[Cell],
-        batches: Sequence[int],
-        edge_cells: Sequence[Cell] = (),
+        self, config: pytest.Config, log: Any, cells: Sequence[Cell], batches: Sequence[int]
     ) -> None:
         super().__init__(config, log)
         self.asked: dict[str, tuple[Cell, str]] = {}
-        asked = [(cell, gate) for cell in cells for gate in GATES if gate not in EDGE_GATES]
-        asked += [(cell, gate) for cell in edge_cells for gate in EDGE_GATES]
-        for cell, gate in asked:
-            for batch in batches if gate in BATCH_GATES else (None,):
-                self.asked[f"test_{gate}[{cell.item(batch)}]"] = cell, gate
+        for cell in cells:
+            for gate in GATES:
+                for batch in batches if gate in BATCH_GATES else (None,):
+                    self.asked[f"test_{gate}[{cell.item(batch)}]"] = cell, gate
         self.units: dict[str, tuple[Cell, bool]] = {}
         self.homes: dict[Cell, WorkerController] = {}
 
@@ -47,7 +41,7 @@ class ByCell(LoadScopeScheduling):
         if asked is None:
             return nodeid
         cell, gate = asked
-        timed = gate == "speed"
+        timed = gate == "speed" or deployment_of(gate) is not None
         scope = f"{'time' if timed else 'build'} {cell.id}"
         self.units[scope] = cell, timed
         return scope

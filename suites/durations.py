@@ -18,6 +18,8 @@ TYPICAL = {
     "speed": 2.5,
     "cold start": 40.0,
     "roofline": 6.0,
+    "load": 60.0,
+    "simulate": 3.0,
 }
 KEPT = 5
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from suites import matrix
 from suites.catalog import CLASS_OF, ROOT, Catalog, Definition
+from suites.durations import Durations
 from suites.engine import Engine
 from suites.matrix import Cell
 
@@ -128,12 +129,12 @@ class Edge:
         """1, or the only batch that the artifact takes."""
         return self.engine.artifact(cell).meta["batch"] or 1
 
-    def expected(self, cell: Cell, gate: str) -> float:
-        """Seconds that a gate will take, by earlier durations."""
-        guess = self.engine.durations.guess
-        if gate == "edge_cold_start":
-            return guess(cell.id, "cold start")
-        return self.processes * guess(cell.id, "speed") if gate == "edge_roofline" else 0.0
+
+def expected(durations: Durations, cell: Cell, gate: str) -> float:
+    """Seconds that a gate will take, by earlier durations."""
+    if gate == "edge_cold_start":
+        return durations.guess(cell.id, "cold start")
+    return PROCESSES["standard"] * durations.guess(cell.id, "speed") * (gate == "edge_roofline")
 
 
 def _module(path: Path) -> str:

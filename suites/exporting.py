@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gauge.verdict import EDGE_GATES, Status
+from gauge.verdict import Status, deployment_of
 from suites.engine import Stopped
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def export(run: Run) -> list[Path]:
     for cell in run.asked_cells:
         own = [record for record in run.records.values() if record["id"] == cell.id]
         statuses = {Status(record["status"]) for record in own}
-        if all(record["gate"] in EDGE_GATES for record in own):
-            continue  # it may fit a device, but nobody asked here whether it answers right
+        if all(deployment_of(record["gate"]) for record in own):
+            continue  # it may bear a load, but nobody asked here what else it takes to pass
         if Status.PASS in statuses and statuses <= KEPT:
             written.append(_copy(run, cell, folder))
     return written

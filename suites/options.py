@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HEADING = "optgauge (model optimisation gates)"
 GATED_BATCH, REPORTED_BATCH = 1, 32
+DEADLINE = "100"
+"""Milliseconds: what LoadGen itself takes where nothing is said."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -96,6 +98,17 @@ def add(parser: pytest.Parser) -> None:
         "(warm, default) or emptied (cold)",
     )
     option(
+        "--deadline",
+        default=DEADLINE,
+        metavar="MS",
+        help="what suites/test_realtime.py and test_cloud.py hold answers to; default: 100",
+    )
+    option(
+        "--traffic",
+        metavar="FILE",
+        help="traffic for suites/test_cloud.py, a CSV with seconds,rate; default: a day's curve",
+    )
+    option(
         "--cell-timeout",
         default="1200",
         metavar="S",
@@ -134,6 +147,8 @@ class Settings:
     cache_mode: str
     cell_timeout: float
     cell_memory: int
+    deadline: float
+    traffic: Path | None
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -166,6 +181,8 @@ def read(options: Namespace, root: Path) -> Settings:
         cache_mode=options.cache_mode,
         cell_timeout=_positive("--cell-timeout", options.cell_timeout),
         cell_memory=_memory(options.cell_memory),
+        deadline=_positive("--deadline", options.deadline) / 1000,
+        traffic=_traffic(options.traffic),
     )
 
 
@@ -202,6 +219,20 @@ def _folder(name: str, text: str | None) -> Path | None:
     path = Path(text).absolute()
     if not path.is_dir():
         raise pytest.UsageError(f"{name}: found {text!r}, which is no folder")
+    return path
+
+
+def _traffic(text: str | None) -> Path | None:
+    """The trace's path, its content checked now rather than after the measuring."""
+    if text is None:
+        return None
+    from gauge.serving import traffic
+
+    path = Path(text).absolute()
+    try:
+        traffic.read(path)
+    except traffic.TraceError as error:
+        raise pytest.UsageError(f"--traffic: {error}") from error
     return path
 
 

@@ -12,8 +12,10 @@ from gauge.cache import Cache, digest
 from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
-from gauge.verdict import BATCH_GATES, EDGE_GATES
-from suites import keys
+from gauge.policy_entry import DIRECTIONS
+from gauge.verdict import BATCH_GATES, deployment_of
+from suites import edge, keys, serving
+from suites.certified import unknown
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
 from suites.usual import near_limits
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from suites.matrix import Cell
     from suites.run import Run
 
-LIMITED = ("accuracy", "fidelity", "size", "speed", "memory", *EDGE_GATES)
+LIMITED = tuple(DIRECTIONS)
 PROCESSES = 3
 CHANGING = 0.02
 """Share of answers that a careful int8 changes: what a plan reckons with beside none."""
@@ -46,6 +48,8 @@ def lines(run: Run) -> Iterator[str]:
         controls = min(CONTROLS, len({cell.model for cell in cells}))
         seconds += controls * 12 * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
+    under_load = [cell for cell in run.deployed if cell in cells]
+    yield from unknown(under_load, run.settings, run.certified)
     yield from _resolution(run, cells)
     yield from undecidable(run, cells)
     yield from near_limits(run)
@@ -72,14 +76,13 @@ def _cell(
     if state != "cached":
         seconds += durations.guess(cell.id, "apply")
     gates = [gate for one, gate, _ in run.selected.values() if one == cell]
-    if set(gates) - {"speed", "memory", *EDGE_GATES}:
+    seconds += sum(serving.expected(durations, cell, gate) for gate in gates)
+    seconds += sum(edge.expected(durations, cell, gate) for gate in gates)
+    gates = [gate for gate in gates if deployment_of(gate) is None]
+    if set(gates) - {"speed", "memory"}:
         seconds += durations.guess(cell.id, "examine")
     seconds += gates.count("memory") * durations.guess(cell.id, "memory")
     if "speed" in gates:
-        seconds += PROCESSES * durations.guess(cell.id, "speed")
-    if "edge_cold_start" in gates:
-        seconds += durations.guess(cell.id, "cold start")
-    if "edge_roofline" in gates:
         seconds += PROCESSES * durations.guess(cell.id, "speed")
     return state, seconds
 

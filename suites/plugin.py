@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from gauge.verdict import BATCH_GATES, EDGE_GATES, GATES
+from gauge.verdict import BATCH_GATES, DEPLOYMENTS, GATES, deployment_of
 from suites import export_benchmark, matrix, options, plan, terminal
 from suites.catalog import ROOT, CatalogError
 from suites.run import Run
 
 KEY = pytest.StashKey[Run]()
 SUITES = ROOT / "suites"
-EDGE = SUITES / "test_edge.py"
+DEPLOYED = {SUITES / f"test_{name}.py": name for name in DEPLOYMENTS}
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -45,11 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What only a named suite asks is not collected with the folder."""
+    """A deployment suite is collected where it is named: its load takes minutes a model."""
+    if collection_path not in DEPLOYED:
+        return None
     run = config.stash.get(KEY, None)
-    if collection_path == EDGE:
-        return None if run is not None and run.edge_cells else True
-    return None
+    asked = run is not None and DEPLOYED[collection_path] in run.deployments
+    return None if asked else True
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -77,10 +78,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _gate(function: Any) -> str | None:
     """The gate that a test function of this folder asks, by its name."""
     gate = function.originalname.removeprefix("test_")
-    if gate not in GATES:
-        return None
-    home = EDGE if gate in EDGE_GATES else SUITES / "test_gates.py"
-    return gate if function.path == home else None
+    home = SUITES / f"test_{deployment_of(gate) or 'gates'}.py"
+    return gate if gate in GATES and function.path == home else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -92,14 +91,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     # Cell by cell, so that a cell's answers come together; times last, since all cells share
     # their rounds. What is not ours keeps its place in front.
-    order = {cell.id: number for number, cell in enumerate(run.cells)}
-    edge = {cell.id: number for number, cell in enumerate(run.edge_cells)}
+    cells = dict.fromkeys([*run.cells, *run.deployed])
+    order = {cell.id: number for number, cell in enumerate(cells)}
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         cell, gate = _asked(item)
-        if gate in EDGE_GATES:
-            return 2, edge[cell.id], GATES.index(gate)
-        return int(gate == "speed"), order[cell.id], GATES.index(gate)
+        timed = gate == "speed" or deployment_of(gate) is not None
+        return int(timed), order[cell.id], GATES.index(gate)
 
     others = [item for item in items if not item.get_closest_marker("optgauge")]
     items[:] = others + sorted(ours, key=place)
@@ -119,7 +117,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from suites.distribution import ByCell
 
-    return ByCell(config, log, run.cells, run.settings.batches, run.edge_cells)
+    return ByCell(config, log, [*run.cells, *run.deployed], run.settings.batches)
 
 
 def _asks_suites(config: pytest.Config) -> bool:

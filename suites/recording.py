@@ -16,7 +16,7 @@ import pytest
 
 from gauge.machine import fingerprint, versions
 from gauge.sequential import control
-from gauge.verdict import EDGE_GATES, Verdict
+from gauge.verdict import Verdict, deployment_of
 from reports.render import render as render_pages
 from suites.catalog import ROOT
 from suites.matrix import Cell
@@ -65,11 +65,12 @@ def verdict_record(run: Run, cell: Cell, verdict: Verdict, seconds: float) -> di
     )
 
 
-def cell_command(run: Run, cell: Cell, gate: str = "") -> str:
-    """The command that repeats a cell, with the options that decide its answers."""
+def cell_command(run: Run, cell: Cell, gate: str) -> str:
+    """The command that repeats a cell, with the options that decide the gate's answer."""
     settings = run.settings
-    suite = "suites/test_edge.py" if gate in EDGE_GATES else "suites/"
-    words = ["pytest", suite, "--target", cell.target, "--model", cell.model]
+    suite = deployment_of(gate)
+    words = ["pytest", "suites/" if suite is None else f"suites/test_{suite}.py"]
+    words += ["--target", cell.target, "--model", cell.model]
     words += ["--technique", cell.technique]
     words += [word for batch in settings.gated if batch != 1 for word in ("--batch", str(batch))]
     words += [f"--plugin={path}" for path in settings.plugins]
@@ -79,6 +80,9 @@ def cell_command(run: Run, cell: Cell, gate: str = "") -> str:
         words += ["--policy", str(settings.policy)]
     if settings.seed:
         words += ["--seed", str(settings.seed)]
+    if suite is not None:
+        words += ["--deadline", f"{1000 * settings.deadline:g}"]
+        words += ["--traffic", str(settings.traffic)] if settings.traffic else []
     if settings.cache_mode != "warm":
         words += ["--cache-mode", settings.cache_mode]
     return shlex.join(words)
@@ -230,10 +234,12 @@ def control_results(
 def _options(run: Run) -> dict[str, Any]:
     chosen = dataclasses.asdict(run.settings)
     shown = "targets models techniques gated reported cache_mode cell_timeout cell_memory".split()
+    shown.append("deadline")
     return {
         **{key: chosen[key] for key in shown},
         "plugins": [path.name for path in run.settings.plugins],
         "resume": run.settings.resume,
+        "traffic": run.settings.traffic.name if run.settings.traffic else None,
     }
 
 

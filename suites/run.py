@@ -13,15 +13,25 @@ from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
-from gauge.verdict import EDGE_GATES, Verdict
+from gauge.verdict import DEPLOYMENTS, Verdict, deployment_of
 from reports import records as record_files
 from reports.records import Records
-from suites import ablation, exporting, matrix, options, plan, recording, usual, verdicts
+from suites import (
+    ablation,
+    edge,
+    exporting,
+    matrix,
+    options,
+    plan,
+    recording,
+    serving,
+    usual,
+    verdicts,
+)
 from suites import catalog as catalogs
 from suites import certified as certificates
 from suites.catalog import ROOT, Catalog
 from suites.certified import Certified
-from suites.edge import Edge
 from suites.engine import Engine
 from suites.journal import Process
 from suites.matrix import Cell
@@ -29,7 +39,6 @@ from suites.options import Settings
 from suites.progress import Progress
 from suites.rounds import Rounds
 
-EDGE = "test_edge.py"
 SAVE_EVERY_SECONDS = 10.0
 
 Question = tuple[Cell, str, int | None]
@@ -47,7 +56,8 @@ class Run:
     command: str
     process: Process
     certified: Certified
-    edge_cells: list[Cell]
+    deployments: tuple[str, ...] = ()
+    deployed: list[Cell] = field(default_factory=list)
     worker: bool = False
     selected: dict[str, Question] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -67,9 +77,12 @@ class Run:
             models=settings.models,
             techniques=settings.techniques,
         )
+        named = matrix.named_paths(config)
+        deployments = tuple(
+            name for name in DEPLOYMENTS if ROOT / "suites" / f"test_{name}.py" in named
+        )
         certified = Certified(settings.cache / certificates.FILE)
-        edge = ROOT / "suites" / EDGE in matrix.named_paths(config)
-        edge_cells = certificates.chosen(catalog, settings, certified) if edge else []
+        deployed = certificates.chosen(catalog, settings, certified) if deployments else []
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),
@@ -79,7 +92,7 @@ class Run:
         )
         try:
             policy = Policy.read(settings.policy, known)
-            policy.check([cell.facts for cell in {*cells, *edge_cells}], settings.batches)
+            policy.check([cell.facts for cell in {*cells, *deployed}], settings.batches)
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
         reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -94,13 +107,14 @@ class Run:
             recording.command_line(words),
             Process.of(config),
             certified,
-            edge_cells,
+            deployments,
+            deployed,
             worker=hasattr(config, "workerinput"),
         )
 
     def cells_of(self, gate: str) -> list[Cell]:
         """The cells that a gate is asked of."""
-        return self.edge_cells if gate in EDGE_GATES else self.cells
+        return self.cells if deployment_of(gate) is None else self.deployed
 
     def select(self, cell: Cell, gate: str, batch: int | None, nodeid: str) -> None:
         """A test of this session."""
@@ -129,7 +143,8 @@ class Run:
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
-        self.edge = Edge(self.engine, self.settings.effort)
+        self.edge = edge.Edge(self.engine, self.settings.effort)
+        self.serving = serving.Serving(self.engine)
         self._undecidable()
         self._new: dict[Cell, bool] = {}
         if not self.worker:
@@ -149,6 +164,7 @@ class Run:
             raise pytest.UsageError(f"--report {report}: cannot be written ({error})") from error
         if not self.settings.resume and not self.worker:
             shutil.rmtree(report / "samples", ignore_errors=True)
+            shutil.rmtree(report / serving.FOLDER, ignore_errors=True)
 
     def _check_plugins(self) -> None:
         if not self.settings.plugins:
@@ -184,7 +200,7 @@ class Run:
         found = usual.near_limits(self) + list(plan.undecidable(self, list(dict.fromkeys(asked))))
         if found and self.settings.gate == "release":
             raise pytest.UsageError("\n".join(["--gate release: limits to move first", *found]))
-        under_load = [cell for cell in self.edge_cells if cell in self.asked_cells]
+        under_load = [cell for cell in self.deployed if cell in self.asked_cells]
         found += certificates.unknown(under_load, self.settings, self.certified)
         self.engine.notices += found
 
@@ -278,11 +294,11 @@ class Run:
         for nodeid, (cell, gate, _) in self.selected.items():
             if nodeid in self.records or gate == "speed":
                 continue
-            if gate in EDGE_GATES:
-                total += self.edge.expected(cell, gate)
-                continue
             if gate == "memory":
                 total += guess(cell.id, "memory")
+            elif deployment_of(gate):
+                total += serving.expected(self.engine.durations, cell, gate)
+                total += edge.expected(self.engine.durations, cell, gate)
             elif cell not in built and not self.engine.known("examined", cell):
                 built.add(cell)
                 total += guess(cell.id, "examine")
@@ -349,7 +365,7 @@ class Run:
 
     def _remember_certified(self) -> None:
         """What the gates certified, for the suites that put artifacts under load."""
-        if all(record["gate"] in EDGE_GATES for record in self.records.values()):
+        if all(deployment_of(record["gate"]) for record in self.records.values()):
             return
         self.certified.add(Records(self.header, list(self.records.values())))
         self.certified.save()
@@ -365,7 +381,7 @@ class Run:
         if not self.policy.waivers:
             return lines
         everything = matrix.cells(self.catalog, matrix="full", targets=["*"])
-        facts = [cell.facts for cell in {*everything, *self.cells}]
+        facts = [cell.facts for cell in {*everything, *self.cells, *self.deployed}]
         unmatched = self.policy.unmatched_waivers(facts, self.settings.batches)
         return lines + [
             f"{waiver.source}: the {waiver.gate} waiver covers no cell that there is"

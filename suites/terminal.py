@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reports import edge, formats, records
+from reports import deployment, edge, formats, records
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
 from suites.durations import spoken
@@ -70,7 +70,7 @@ def summary(run: Run, reporter: Any) -> None:
     width = max(78, min(reporter._tw.fullwidth, WIDE)) - 2 if reporter.isatty else WIDE
     for line in _picks(read, width):
         reporter.write_line(line)
-    for line in _edge(found, width):
+    for line in [*_edge(found, width), *_deployments(found)]:
         reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
@@ -126,23 +126,28 @@ def _printed(table: Table, width: int) -> list[str]:
 
 
 def _edge(found: Summary, width: int) -> list[str]:
-    """What each artifact takes of a small device, and which one to take."""
+    """What each artifact takes of a small device."""
     lines: list[str] = []
-    for answer in edge.answers(found.cells):
+    for (model, target), rows in edge.tables(found.cells).items():
         table = Table(box=None, pad_edge=False)
         table.add_column("technique", overflow="fold")
         for title in edge.COLUMNS.values():
             table.add_column(title.lower(), justify="right")
-        for cell, numbers in edge.rows(answer):
+        for cell, numbers in rows:
             told = ["-" if one == formats.ABSENT else one for one in numbers]
             table.add_row(*map(escape, [cell.technique, *told]))
-        lines += ["", f"{answer.model} on {answer.target}, on a small device:"]
-        lines += _printed(table, width)
-        if answer.take is None:
-            lines.append(f"  nothing to take over FP32: {answer.risk}")
-        else:
-            lines.append(f"  take {answer.take.technique}: {answer.gain} of FP32; {answer.risk}")
+        lines += ["", f"{model} on {target}, on a small device:", *_printed(table, width)]
     return [*lines, ""] if lines else []
+
+
+def _deployments(found: Summary) -> list[str]:
+    """Which artifact for edge, real time and cloud, what it gains, at what risk."""
+    lines = []
+    for one in found.choices:
+        what = one.cell.technique if one.cell else "none"
+        place = f"{one.model} on {one.target}, {deployment.NAMES[one.suite]}"
+        lines.append(f"  {place}: {what}, {one.gain}; risk: {one.risk}")
+    return ["deployment, over FP32:", *lines] if lines else []
 
 
 def _failures(found: Summary) -> list[str]:

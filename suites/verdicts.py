@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.verdict import Status, Verdict
-from suites import ablation, edge_verdicts
+from suites import ablation, edge_verdicts, serving_verdicts
 from suites.engine import Stopped
 from suites.matrix import Cell
 
@@ -255,4 +255,5 @@ _GATES: dict[str, Callable[..., Verdict]] = {
     "speed": _speed,
     "memory": _memory,
     **edge_verdicts.GATES,
+    **serving_verdicts.GATES,
 }

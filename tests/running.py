@@ -42,10 +42,10 @@ def suites(
     cache: Path,
     *words: str,
     environment: dict[str, str] | None = None,
-    file: str = "suites",
+    what: str = "suites",
 ) -> Ran:
-    """Run `pytest suites/ …` (or one file of it) from the project's folder."""
-    command = [sys.executable, "-m", "pytest", file, "-p", "no:cacheprovider"]
+    """Run `pytest suites/ …`, or another file of it, from the project's folder."""
+    command = [sys.executable, "-m", "pytest", what, "-p", "no:cacheprovider"]
     command += ["--report", str(report), "--cache", str(cache), *words]
     done = subprocess.run(
         command,

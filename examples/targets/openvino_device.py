@@ -22,7 +22,7 @@ class OpenVinoDevice(targets.Target):
 
     techniques = ("openvino", "openvino_int8")
     openvino_device = ""
-    openvino_precision = None
+    openvino_precision: str | None = None
 
     def missing(self):
         if importlib.util.find_spec("openvino") is None:
