@@ -25,10 +25,11 @@ FIRST_ANSWER_S = 300.0
 """A process that has not answered by then never will."""
 
 _RUNTIMES = {
-    "OnnxModel": "onnxruntime",
-    "OpenVinoModel": "openvino",
-    "ExecuTorchModel": "executorch",
+    "optimizers.onnx_model:OnnxModel": "onnxruntime",
+    "optimizers.openvino_model:OpenVinoModel": "openvino",
+    "optimizers.executorch_model:ExecuTorchModel": "executorch",
 }
+"""Loaders whose files a runtime opens without this project; all others are opened by it."""
 
 
 def edge_count(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +94,7 @@ class _Arm:
         self.bytes = sum(artifact.sizes(folder).values())
         loader = json.loads((folder / artifact.MANIFEST).read_text())
         self.batch = (loader["batch"] or 1) if arm == "candidate" else 1
-        self.runtime = _RUNTIMES.get(loader["loader"].partition(":")[2], "torch")
+        self.runtime = _RUNTIMES.get(loader["loader"], "torch")
         self.interface: Interface | None = None
         request = {
             "runtime": self.runtime,
@@ -127,7 +128,7 @@ class _Arm:
         # In the program's order, which ExecuTorch goes by.
         names = [slot["name"] for slot in self.interface.inputs.values()]
         feeds = self.place / "feeds.npz"
-        np.savez(feeds, **{name: tensors[name].numpy() for name in names})  # type: ignore[arg-type]
+        np.savez(feeds, **{name: tensors[name].cpu().numpy() for name in names})  # type: ignore[arg-type]
         more = {key: data.get(key) for key in ("file", "provider")}
         if self.runtime == "openvino":
             settings = openvino_model.settings(self.world.target, data["precision"])
