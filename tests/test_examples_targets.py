@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from running import PLUGINS, ROOT, suites
+from running import ROOT, suites
 
 from suites import catalog
 
 FOLDER = ROOT / "examples" / "targets"
-FEW = ("--model=digits_mlp", "--effort=quick", "--threads=1", "-k", "evidence or reload or edge")
+FEW = ("--model=digits_mlp", "--effort=quick", "--threads=1", "-k", "evidence or reload")
 
 STUB = """
 import torch
@@ -25,6 +25,16 @@ def device():
 
 def sync(wait=False):
     steps.append(wait)
+"""
+
+STAND_IN = """
+
+@targets.register
+class Stub(OpenVinoDevice):
+    name = "stub"
+    device = "stub"
+    openvino_device = "CPU"
+    openvino_precision = "f32"
 """
 
 CONTRACT = """
@@ -97,7 +107,9 @@ def test_what_torch_xla_asks_of_a_target_is_done_with_a_stub_of_it(tmp_path):
     importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed"
 )
 def test_a_stub_device_runs_what_is_its_own_and_refuses_the_rest(tmp_path):
-    words = (f"--plugin={PLUGINS / 'stub_target.py'}", "--target=stub")
+    plugin = tmp_path / "stub.py"
+    plugin.write_text((FOLDER / "openvino_device.py").read_text() + STAND_IN)
+    words = (f"--plugin={plugin}", "--target=stub")
     words += ("--technique=openvino", "--technique=none", "--technique=onnxruntime", *FEW)
     ran = suites(tmp_path / "out", tmp_path / "cache", *words)
     verdicts = ran.verdicts("digits_mlp-openvino-stub")
