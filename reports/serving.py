@@ -82,7 +82,7 @@ def _fleet(cell: Cell) -> list[str]:
     if number(found.get("replica_hours")) is None:
         return []
     parts = [
-        f"{SIMULATED} over {found.get('trace')}: {formats.whole(found.get('queries'))} queries",
+        f"{SIMULATED} over {found.get('trace')}: {formats.whole(number(found.get('queries')))} queries",
         f"{number(found.get('mean_replicas')) or 0:.2f} replicas on average, "
         f"{found.get('most_replicas')} at most",
         f"{formats.PERCENT(number(found.get('misses')))} miss the objective",
