@@ -14,11 +14,13 @@ from gauge.capability import FORMS, Requirement, compatible
 from gauge.names import base, glob_matches, is_glob, names_match, suggestion
 from gauge.policy_entry import DIRECTIONS, KEYS, Limit, LimitEntry, Match, Waiver, keys_of
 from gauge.policy_lines import Block, locate
-from gauge.verdict import BATCH_GATES, GATES
+from gauge.verdict import BATCH_GATES, GATES, SCALES
 
 CLASSES = ("A", "B", "C")
 SHARES = ("accuracy", "fidelity", "cloud_misses")
 """Gates whose limit is a fraction, not a ratio."""
+UNITS = ("bytes", "count", "seconds", "joules")
+"""Units of gates whose limit is no ratio to FP32."""
 _COMMON = ("gate", *KEYS, "reason", "requires", "optional")
 _WHY_NONE = {"evidence": "every claim must be found", "reload": "techniques declare theirs"}
 FIELDS = {
@@ -296,14 +298,16 @@ class _Reader:
         except OverflowError:
             number = math.inf
         share = gate in SHARES
+        unit = SCALES[gate].unit if gate in SCALES else "ratio"
+        plain = "a finite number" if unit in UNITS else "a finite ratio"
         if not math.isfinite(number) or number < 0 or (share and number > 1):
             raise self.fail(
                 key,
                 f"{key} = {_short(value)}",
-                "a fraction from 0 to 1 (1 point is 0.01)" if share else "a finite ratio above 0",
+                "a fraction from 0 to 1 (1 point is 0.01)" if share else f"{plain} above 0",
             )
         if number == 0 and not share and gate in DIRECTIONS:
-            raise self.fail(key, f"{key} = {_short(value)}", "a finite ratio above 0")
+            raise self.fail(key, f"{key} = {_short(value)}", f"{plain} above 0")
         return number
 
     def text(self, key: str, numbers: bool = False) -> str:

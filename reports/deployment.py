@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from reports import formats, serving
+from reports import edge, formats, serving
 from reports.cells import Cell
 from reports.plain import mapping, number
 from reports.records import Record
@@ -134,4 +134,12 @@ def _cloud(cell: Cell) -> Told:
     return Told(cell.value("cloud_server"), ", ".join(parts), "; ".join(risk))
 
 
-TELL: dict[str, Callable[[Cell], Told]] = {"realtime": _realtime, "cloud": _cloud}
+def _edge(cell: Cell) -> Told:
+    """The fewest bytes to install: what a device is shortest of."""
+    installed = cell.value("edge_installed")
+    trusted = cell.technique == BASELINE or edge.certified(cell)
+    merit = -installed if trusted and installed is not None else None
+    return Told(merit, edge.gain(cell), edge.risk(cell))
+
+
+TELL: dict[str, Callable[[Cell], Told]] = {"edge": _edge, "realtime": _realtime, "cloud": _cloud}

@@ -12,6 +12,7 @@ from typing import Any
 from reports import formats, names
 from reports.cells import Cell
 from reports.detail_speed import speed_lines
+from reports.edge import edge_lines
 from reports.plain import listing as _listing
 from reports.plain import mapping as _mapping
 from reports.plain import number as _number
@@ -43,6 +44,7 @@ def details(cell: Cell) -> list[Detail]:
         ("Accuracy", _accuracy(cell.gate("accuracy"))),
         ("Fidelity", _numbers(_mapping(_mapping(cell.gate("fidelity")).get("evidence")))),
         ("Speed", speed_lines(cell.verdicts)),
+        ("On a small device", edge_lines(cell)),
         ("Files", _files(cell.gate("size"))),
         ("Real time", realtime_lines(cell)),
         ("Cloud", cloud_lines(cell)),

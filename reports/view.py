@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports import deployment, detail, formats, names, serving_charts, svg, trust
+from reports import edge as small
 from reports.cells import Cell, in_order
 from reports.charts import COLOURS
 from reports.picks import Pick, Ratio
@@ -187,6 +188,19 @@ def deployments(summary: Summary) -> list[View]:
             "command": names.visible(names.short(found.command, names.LONGEST_COMMAND)),
         }
         for found in summary.choices
+    ]
+
+
+def edge(summary: Summary) -> list[View]:
+    """What artifacts take of a small device, a table a model and target."""
+    return [
+        {
+            "model": names.short(model, names.LONGEST_NAME),
+            "target": names.short(target, names.LONGEST_NAME),
+            "columns": list(small.COLUMNS.values()),
+            "rows": [{**name(cell), "numbers": told} for cell, told in rows],
+        }
+        for (model, target), rows in small.tables(summary.cells).items()
     ]
 
 

@@ -35,6 +35,9 @@ from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
 from suites import reopened, stopwatch
 from suites import world as shared
+from suites.edge_jobs import edge_count as edge_count
+from suites.edge_jobs import edge_machine as edge_machine
+from suites.edge_jobs import edge_start as edge_start
 from suites.serving_jobs import serving_answers as serving_answers
 from suites.serving_jobs import serving_cloud as serving_cloud
 from suites.serving_jobs import serving_cold as serving_cold

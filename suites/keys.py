@@ -16,7 +16,16 @@ from suites.sources import source_digest
 # Raised when suites/jobs.py changes what it stores for the same inputs.
 RECIPE = 1
 
-JOBS = ("jobs", "reopened", "serving_jobs", "stopwatch", "world")
+JOBS = (
+    "edge_jobs",
+    "first_answer",
+    "jobs",
+    "plugins",
+    "reopened",
+    "serving_jobs",
+    "stopwatch",
+    "world",
+)
 """Modules of this package that run in workers."""
 
 PIPELINE = ROOT / "optimizers" / "pipeline.py"

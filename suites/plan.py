@@ -14,7 +14,7 @@ from gauge.machine import cpu_flags
 from gauge.policy import Limit
 from gauge.policy_entry import DIRECTIONS
 from gauge.verdict import BATCH_GATES, deployment_of
-from suites import keys, serving
+from suites import edge, keys, serving
 from suites.certified import unknown
 from suites.durations import Durations, spoken
 from suites.rounds import CONTROLS
@@ -77,6 +77,7 @@ def _cell(
         seconds += durations.guess(cell.id, "apply")
     gates = [gate for one, gate, _ in run.selected.values() if one == cell]
     seconds += sum(serving.expected(durations, cell, gate) for gate in gates)
+    seconds += sum(edge.expected(durations, cell, gate) for gate in gates)
     gates = [gate for gate in gates if deployment_of(gate) is None]
     if set(gates) - {"speed", "memory"}:
         seconds += durations.guess(cell.id, "examine")

@@ -18,6 +18,7 @@ from reports import records as record_files
 from reports.records import Records
 from suites import (
     ablation,
+    edge,
     exporting,
     matrix,
     options,
@@ -142,6 +143,7 @@ class Run:
         self._check_plugins()
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
+        self.edge = edge.Edge(self.engine, self.settings.effort)
         self.serving = serving.Serving(self.engine)
         self._undecidable()
         self._new: dict[Cell, bool] = {}
@@ -296,6 +298,7 @@ class Run:
                 total += guess(cell.id, "memory")
             elif deployment_of(gate):
                 total += serving.expected(self.engine.durations, cell, gate)
+                total += edge.expected(self.engine.durations, cell, gate)
             elif cell not in built and not self.engine.known("examined", cell):
                 built.add(cell)
                 total += guess(cell.id, "examine")

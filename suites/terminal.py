@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reports import deployment, formats, records
+from reports import deployment, edge, formats, records
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, terminal_table
 from suites.durations import spoken
@@ -70,7 +70,7 @@ def summary(run: Run, reporter: Any) -> None:
     width = max(78, min(reporter._tw.fullwidth, WIDE)) - 2 if reporter.isatty else WIDE
     for line in _picks(read, width):
         reporter.write_line(line)
-    for line in _deployments(found):
+    for line in [*_edge(found, width), *_deployments(found)]:
         reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
@@ -114,11 +114,30 @@ def _picks(found: records.Records, width: int) -> list[str]:
         cells = [*(getattr(row, name) for name in place), technique]
         cells += [getattr(row, name) or "-" for name in numbers]
         table.add_row(*map(escape, cells))
+    lines = _printed(table, width)
+    return ["", "fastest that keeps the accuracy, by class:", *lines, f"  {CLASSES}", ""]
+
+
+def _printed(table: Table, width: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
-    lines = [f"  {line.rstrip()}" for line in console.file.getvalue().splitlines()]
-    return ["", "fastest that keeps the accuracy, by class:", *lines, f"  {CLASSES}", ""]
+    return [f"  {line.rstrip()}" for line in console.file.getvalue().splitlines()]
+
+
+def _edge(found: Summary, width: int) -> list[str]:
+    """What each artifact takes of a small device."""
+    lines: list[str] = []
+    for (model, target), rows in edge.tables(found.cells).items():
+        table = Table(box=None, pad_edge=False)
+        table.add_column("technique", overflow="fold")
+        for title in edge.COLUMNS.values():
+            table.add_column(title.lower(), justify="right")
+        for cell, numbers in rows:
+            told = ["-" if one == formats.ABSENT else one for one in numbers]
+            table.add_row(*map(escape, [cell.technique, *told]))
+        lines += ["", f"{model} on {target}, on a small device:", *_printed(table, width)]
+    return [*lines, ""] if lines else []
 
 
 def _deployments(found: Summary) -> list[str]:

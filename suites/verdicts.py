@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.verdict import Status, Verdict
-from suites import ablation, serving_verdicts
+from suites import ablation, edge_verdicts, serving_verdicts
 from suites.engine import Stopped
 from suites.matrix import Cell
 
@@ -254,5 +254,6 @@ _GATES: dict[str, Callable[..., Verdict]] = {
     "size": _size,
     "speed": _speed,
     "memory": _memory,
+    **edge_verdicts.GATES,
     **serving_verdicts.GATES,
 }
