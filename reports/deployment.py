@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reports import edge, formats, serving
 from reports.cells import Cell
-from reports.plain import number
+from reports.plain import mapping, number
 from reports.records import Record
 
 NAMES = {"edge": "edge", "realtime": "real time", "cloud": "cloud"}
@@ -121,7 +121,7 @@ def _cloud(cell: Cell) -> Told:
     parts = [] if rated is None else [f"{formats.measured(rated)} queries a second"]
     cost = cell.gate("cloud_cost")
     if cost is not None and cost.get("value") is not None:
-        price = serving.evidence(cell, "cloud_cost").get("price") or {}
+        price = mapping(serving.evidence(cell, "cloud_cost").get("price"))
         example = ", an example price" if price.get("example") else ""
         parts.append(f"{formats.measured(cost)} cost{example}")
     fleet = cell.gate("cloud_fleet")

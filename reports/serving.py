@@ -81,8 +81,9 @@ def _fleet(cell: Cell) -> list[str]:
     found, before = arm(cell, "cloud_fleet"), arm(cell, "cloud_fleet", "baseline")
     if number(found.get("replica_hours")) is None:
         return []
+    queries = formats.whole(number(found.get("queries")))
     parts = [
-        f"{SIMULATED} over {found.get('trace')}: {formats.whole(found.get('queries'))} queries",
+        f"{SIMULATED} over {found.get('trace')}: {queries} queries",
         f"{number(found.get('mean_replicas')) or 0:.2f} replicas on average, "
         f"{found.get('most_replicas')} at most",
         f"{formats.PERCENT(number(found.get('misses')))} miss the objective",

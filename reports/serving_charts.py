@@ -42,7 +42,7 @@ def _points(search: Any) -> tuple[list[tuple[float, float]], list[tuple[float, f
     waiting: list[tuple[float, float]] = []
     for one in map(mapping, listing(mapping(search).get("points"))):
         size, found = number(one.get("largest_batch")), number(one.get("rate"))
-        if size is not None and found is not None:
+        if size is not None and found is not None and size >= 1 and found >= 0:
             (waiting if number(one.get("wait_ms")) else still).append((size, found))
     return sorted(still), waiting
 

@@ -22,6 +22,7 @@ JOBS = (
     "jobs",
     "plugins",
     "reopened",
+    "served",
     "serving_jobs",
     "stopwatch",
     "world",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from gauge.machine import allowance
 from gauge.serving import traffic
 from suites import matrix
 from suites.durations import Durations
@@ -95,7 +97,7 @@ class Serving:
                 instances=instances,
                 threads=threads,
             )
-            for instances, threads in layouts(len(os.sched_getaffinity(0)))
+            for instances, threads in layouts(host_cpus())
         }
 
     def cloud_runs(self, cell: Cell, kind: str) -> list[dict[str, Any]]:
@@ -213,6 +215,11 @@ def _asked(first: dict[str, Any]) -> float:
     return first["search"]["best"]["rate"]
 
 
+def host_cpus() -> int:
+    """The whole CPUs that this process may use."""
+    return max(1, math.floor(allowance().cpus))
+
+
 def layouts(cpus: int) -> Sequence[tuple[int, int]]:
     """Instances and threads that fill this host, and one instance with one thread."""
     found = [(1, 1)]
@@ -235,7 +242,7 @@ def expected(durations: Durations, cell: Cell, gate: str) -> float:
     """Seconds that a gate will take, by earlier durations: a cell's gates share its loads."""
     jobs = {
         "realtime_answers": ("serving_realtime", 2),
-        "cloud_answers": ("serving_cloud", 2 * len(layouts(len(os.sched_getaffinity(0))))),
+        "cloud_answers": ("serving_cloud", 2 * len(layouts(host_cpus()))),
     }
     if gate not in jobs:
         return 0.0

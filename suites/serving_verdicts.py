@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gauge import judge_cloud
 from gauge import judge_serving as judges
 from gauge.serving.loadgen import MLPERF_SECONDS
 from gauge.verdict import Verdict
@@ -107,7 +108,7 @@ def _server(run: Run, cell: Cell, batch: None) -> Verdict:
 
 def _cost(run: Run, cell: Cell, batch: None) -> Verdict:
     measured = {**_cloud(run, cell, "best"), "price": run.policy.price.as_dict()}
-    return judges.judge_cost(measured, run.limit(cell, "cloud_cost", None))
+    return judge_cloud.judge_cost(measured, run.limit(cell, "cloud_cost", None))
 
 
 def _fleets(run: Run, cell: Cell) -> dict[str, Any]:
@@ -122,11 +123,11 @@ def _fleets(run: Run, cell: Cell) -> dict[str, Any]:
 
 
 def _fleet(run: Run, cell: Cell, batch: None) -> Verdict:
-    return judges.judge_fleet(_fleets(run, cell), run.limit(cell, "cloud_fleet", None))
+    return judge_cloud.judge_fleet(_fleets(run, cell), run.limit(cell, "cloud_fleet", None))
 
 
 def _misses(run: Run, cell: Cell, batch: None) -> Verdict:
-    return judges.judge_misses(_fleets(run, cell), run.limit(cell, "cloud_misses", None))
+    return judge_cloud.judge_misses(_fleets(run, cell), run.limit(cell, "cloud_misses", None))
 
 
 GATES: dict[str, Callable[[Run, Cell, None], Verdict]] = {

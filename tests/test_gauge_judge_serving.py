@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gauge import judge_cloud
 from gauge import judge_serving as judges
 from gauge.policy import Limit, NoExpectation
 from gauge.verdict import Status
@@ -172,11 +173,11 @@ def cost(price, baseline=(100,), candidate=(200,), limit=None, **changes):
         "price": price,
         **changes,
     }
-    return judges.judge_cost(m, limit or Limit("cloud_cost", max=1.0))
+    return judge_cloud.judge_cost(m, limit or Limit("cloud_cost", max=1.0))
 
 
 def test_money_for_a_million_by_hand():
-    assert judges.million(3.6, 1000.0) == pytest.approx(1.0)
+    assert judge_cloud.million(3.6, 1000.0) == pytest.approx(1.0)
     found = cost(PRICE)
     assert found.status is Status.PASS
     assert found.value == pytest.approx(0.5)
@@ -214,7 +215,7 @@ def simulated(hours=2.0, misses=0.001):
 
 def fleets(old, new, **changes):
     m = {"baseline": old, "candidate": new, "same": False, "price": PRICE, "extra": {}, **changes}
-    return judges.judge_fleet(m, Limit("cloud_fleet", max=1.0)), judges.judge_misses(
+    return judge_cloud.judge_fleet(m, Limit("cloud_fleet", max=1.0)), judge_cloud.judge_misses(
         m, Limit("cloud_misses", max=0.01)
     )
 
