@@ -50,6 +50,8 @@ def _artifact(run: Run, cell: Cell, batch: None) -> Verdict:
 def _installed(run: Run, cell: Cell, batch: None) -> Verdict:
     """The artifact's files and those of installed packages that its cold start had loaded."""
     started = run.edge.started(cell)
+    if started["wrong"]:
+        return _judged(run, cell, "edge_installed", started)
     arms = {}
     for arm in ("baseline", "candidate"):
         found = started[arm]
@@ -74,6 +76,8 @@ def _cold_start(run: Run, cell: Cell, batch: None) -> Verdict:
 
 def _of_starts(run: Run, cell: Cell, gate: str, key: str) -> Verdict:
     started = run.edge.started(cell)
+    if started["wrong"]:
+        return _judged(run, cell, gate, started)
     new, old = started["candidate"][key], started["baseline"][key]
     low, high, coverage = median_interval(new)
     ratios = [before / after for before, after in zip(old, new, strict=True)]
@@ -84,7 +88,6 @@ def _of_starts(run: Run, cell: Cell, gate: str, key: str) -> Verdict:
         "low": low,
         "high": high,
         "baseline": statistics.median(old),
-        "wrong": started["candidate"]["wrong"] or started["baseline"]["wrong"],
         "evidence": {
             "starts": len(new),
             "coverage": coverage,
