@@ -91,7 +91,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     # Cell by cell, so that a cell's answers come together; times last, since all cells share
     # their rounds. What is not ours keeps its place in front.
-    cells = dict.fromkeys([*run.cells, *run.deployed])
+    # Those under load come as they were chosen, FP32 first.
+    cells = dict.fromkeys([*run.deployed, *run.cells])
     order = {cell.id: number for number, cell in enumerate(cells)}
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
