@@ -80,7 +80,7 @@ def cell_command(run: Run, cell: Cell, gate: str) -> str:
         words += ["--policy", str(settings.policy)]
     if settings.seed:
         words += ["--seed", str(settings.seed)]
-    if suite is not None:
+    if suite in ("realtime", "cloud"):
         words += ["--deadline", f"{1000 * settings.deadline:g}"]
         words += ["--traffic", str(settings.traffic)] if settings.traffic else []
     if settings.cache_mode != "warm":

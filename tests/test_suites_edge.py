@@ -154,6 +154,7 @@ def test_the_page_and_the_terminal_tell_what_is_taken(ran):
     assert "## Deployment" in (ran.report / "summary.md").read_text()
     command = of(ran, "onnxruntime")["edge_macs"]["command"]
     assert command.startswith("pytest suites/test_edge.py ")
+    assert "--deadline" not in command
 
 
 @pytest.fixture
