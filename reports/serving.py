@@ -122,6 +122,12 @@ def _how(told: Record) -> list[str]:
         f"{formats.count(int(number(told.get('processes')) or 0), 'process', 'processes')} a side; "
         f"LoadGen has {own}"
     ]
+    machine = mapping(told.get("machine"))
+    if (others := number(machine.get("others"))) is not None:
+        lines.append(
+            f"meanwhile other programs took {formats.PERCENT(others)} of a CPU, and "
+            f"{formats.PERCENT(number(machine.get('steal')))} was stolen"
+        )
     overhead = mapping(told.get("overhead"))
     alone, through = (mapping(overhead.get(key)) for key in ("loadgen", "server"))
     if number(alone.get("p50_s")) is not None:
