@@ -51,8 +51,8 @@ def realtime_lines(cell: Cell) -> list[str]:
     rated = evidence(cell, "realtime_rate")
     one, best = mapping(rated.get("batch_1")), arm(cell, "realtime_rate")
     if number(best.get("rate")) is not None:
-        against = f"batch 1 {rate(one.get('rate'))}, " if one else ""
-        lines.append(f"within the deadline: {against}{policy(best)} {rate(best['rate'])}")
+        against = f"batch 1: {rate(one.get('rate'))}; " if one else ""
+        lines.append(f"within the deadline, {against}{policy(best)}: {rate(best['rate'])}")
     return lines + _how(told or rated)
 
 

@@ -188,7 +188,7 @@ def test_loads_are_told_in_words():
     text = "\n".join([*told["Real time"], *told["Cloud"]])
     for part in (
         "deadline 50",
-        "batch 1 100 a second, batches of up to 8, no wait 190 a second",
+        "batch 1: 100 a second; batches of up to 8, no wait: 190 a second",
         "where MLPerf asks for 600 s",
         "LoadGen has a CPU of its own",
         "LoadGen's own overhead p50 3",
