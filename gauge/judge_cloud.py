@@ -61,8 +61,8 @@ def million(hour: float, rate: float) -> float:
 def judge_fleet(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:
     """Simulated replica hours over FP32's on the same trace (gauge.serving.fleet).
 
-    m: "baseline" and "candidate": simulations, or None where nothing keeps the objective; "same";
-    "price"; "extra".
+    m: "baseline" and "candidate": simulations, or None where nothing keeps the objective, with
+    "doubt": why the rate they start from does not count, or None; "same"; "price"; "extra".
     """
     old, new = m["baseline"], m["candidate"]
     hour = m["price"]["hour"]
@@ -98,6 +98,9 @@ def judge_misses(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:
     if new is None:
         why = "no rate keeps the objective, so there is nothing to simulate"
         return verdict("cloud_misses", Status.FAIL, **parts, reason=why)
+    if new["doubt"]:
+        why = f"simulated from a rate that does not count: {new['doubt']}"
+        return verdict("cloud_misses", Status.INCONCLUSIVE, **parts, reason=why)
     told = f"simulated: {new['late']} of {new['queries']} queries miss the objective"
     status, reason = against(limit, new["misses"], f"{told}, {100 * new['misses']:.2f} %")
     return verdict("cloud_misses", status, value=new["misses"], **parts, reason=reason)
@@ -108,6 +111,10 @@ def _unsimulated(m: Mapping[str, Any], gate: str, parts: Mapping[str, Any]) -> V
     if m["candidate"] is None:
         why = "no rate keeps the objective, so there is nothing to simulate"
         return verdict(gate, Status.FAIL, **parts, reason=why)
+    doubts = [found["doubt"] for found in (m["candidate"], m["baseline"]) if found]
+    if any(doubts):
+        why = f"simulated from a rate that does not count: {next(filter(None, doubts))}"
+        return verdict(gate, Status.INCONCLUSIVE, **parts, reason=why)
     if m["baseline"] is None:
         why = "FP32 does not keep the objective at any rate, so there is no fleet to compare with"
         return verdict(gate, Status.NO_BASELINE, **parts, reason=why)

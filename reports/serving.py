@@ -51,8 +51,8 @@ def realtime_lines(cell: Cell) -> list[str]:
     rated = evidence(cell, "realtime_rate")
     one, best = mapping(rated.get("batch_1")), arm(cell, "realtime_rate")
     if number(best.get("rate")) is not None:
-        against = f"batch 1 {rate(one.get('rate'))}, " if one else ""
-        lines.append(f"within the deadline: {against}{policy(best)} {rate(best['rate'])}")
+        against = f"batch 1: {rate(one.get('rate'))}; " if one else ""
+        lines.append(f"within the deadline, {against}{policy(best)}: {rate(best['rate'])}")
     return lines + _how(told or rated)
 
 
@@ -122,6 +122,12 @@ def _how(told: Record) -> list[str]:
         f"{formats.count(int(number(told.get('processes')) or 0), 'process', 'processes')} a side; "
         f"LoadGen has {own}"
     ]
+    machine = mapping(told.get("machine"))
+    if (others := number(machine.get("others"))) is not None:
+        lines.append(
+            f"meanwhile other programs took {formats.PERCENT(others)} of a CPU, and "
+            f"{formats.PERCENT(number(machine.get('steal')))} was stolen"
+        )
     overhead = mapping(told.get("overhead"))
     alone, through = (mapping(overhead.get(key)) for key in ("loadgen", "server"))
     if number(alone.get("p50_s")) is not None:

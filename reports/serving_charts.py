@@ -90,7 +90,7 @@ def _timeline(cell: Cell) -> Markup:
     for found, name, colour in lines:
         ax.step(*zip(*found, strict=True), color=colour, lw=1.5, where="post", label=name)
     ax.set_ylim(bottom=0)
-    ax.legend(frameon=False, fontsize=9, labelcolor=svg.INK)
+    ax.legend(frameon=False, fontsize=9, labelcolor=svg.INK, loc="lower right")
     text = "Simulated replicas over the traffic trace."
     title = f"Simulated fleet of {cell.name}"
     return Markup(finish(figure, f"{cell.anchor}-fleet", title, text, {}))

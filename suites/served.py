@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gauge import affinity, outputs
+from gauge import affinity, monitors, outputs
 from gauge.serving import loadgen, search, server
 from gauge.serving.batching import Policy
 from gauge.serving.client import Servers
@@ -24,7 +24,7 @@ from suites import world as shared
 from suites.world import World
 
 LARGEST = 32
-STEP_DOWN = 0.97
+STEP_DOWN = 0.03
 MOST_STEPS = 10
 LEAST_PROBE = 100
 PROBE_DEADLINES = 20
@@ -42,6 +42,7 @@ class Load:
         self.folder = Path(arguments["folder"])
         self.instances = len(servers.ready)
         self.sizes = sorted(int(size) for size in self.services)
+        self._watch, self._served = monitors.watch(), servers.cpu_seconds()
 
     def seconds(self, size: int) -> float:
         """A call's seconds at a batch size that was timed."""
@@ -57,7 +58,15 @@ class Load:
             "own_cpu": self.alone,
             "deadline_s": self.deadline,
             "least_seconds": self.arguments["seconds"],
+            "machine": self._machine(),
         }
+
+    def _machine(self) -> dict[str, Any]:
+        """What else this machine did meanwhile, without servers and LoadGen: shares of a CPU."""
+        seen, _ = self._watch()
+        own = (self.servers.cpu_seconds() - self._served) / seen["wall_s"]
+        others = None if seen["others"] is None else max(0.0, seen["others"] - own)
+        return {"others": others, "steal": seen["steal"], "load": seen["load"]}
 
     def ask(self, scenario: str, name: str, **more: Any) -> dict[str, Any]:
         """One LoadGen run whose logs are kept under that name."""
@@ -92,12 +101,13 @@ class Load:
         """The highest rate from `rate` down that LoadGen calls valid; else the last run's."""
         self.servers.set(policy)
         found: dict[str, Any] = {}
-        for _ in range(MOST_STEPS):
+        for step in range(1, MOST_STEPS + 1):
             found = self.ask("Server", f"server-{name}", rate=rate)
             # Too few queries at hand for how many were late: at a lower rate fewer are.
             if found["valid"] or not (found["too_slow"] or found["late"]):
                 break
-            rate *= STEP_DOWN
+            # Small steps first; larger ones where they do not do.
+            rate *= 1 - STEP_DOWN * step
         return {**found, **policy.as_dict()}
 
     def offline(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from gauge.judge_serving import invalid
 from gauge.machine import allowance
 from gauge.serving import traffic
 from suites import matrix
@@ -190,7 +191,9 @@ class Serving:
                 "deadline": self.settings.deadline,
             }
             found = self.engine.job("serving_fleet", cell.id, "simulate", arguments)
-            return {**found, "cold_start_s": cold, "replica_rate": replica["rate"]}
+            bad = next((one for one in runs if not one["valid"]), None)
+            doubt = None if bad is None else invalid(bad)
+            return {**found, "cold_start_s": cold, "replica_rate": replica["rate"], "doubt": doubt}
 
         return self.engine.once(("fleet", cell), make)
 

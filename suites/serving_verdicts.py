@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _extra(run: Run, cell: Cell, first: dict[str, Any]) -> dict[str, Any]:
     """How a load was measured, for a verdict's evidence."""
-    keys = ("own_cpu", "deadline_s", "least_seconds", "samples")
+    keys = ("own_cpu", "deadline_s", "least_seconds", "samples", "machine")
     return {
         **{key: first[key] for key in keys},
         "mlperf_seconds": MLPERF_SECONDS,

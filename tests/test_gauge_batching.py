@@ -47,6 +47,13 @@ def test_the_oldest_waits_no_longer_than_told(policy, arrived, later):
         assert due == pytest.approx(max(0.0, policy.wait - later), abs=1e-9)
 
 
+def test_later_company_does_not_make_the_oldest_wait_longer():
+    batcher = Batcher(Policy(8, 1.0))
+    batcher.add(0.0, ["old"])
+    batcher.add(0.9, ["young"])
+    assert batcher.due(0.9) == pytest.approx(0.1)
+
+
 def test_a_full_batch_goes_at_once():
     batcher = Batcher(Policy(3, 60.0))
     batcher.add(0.0, "ab")

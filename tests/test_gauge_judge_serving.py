@@ -202,8 +202,9 @@ def test_cost_without_a_rate_is_judged_as_the_rate():
     assert cost(PRICE, same=True).status is Status.NO_EXPECTATION
 
 
-def simulated(hours=2.0, misses=0.001):
+def simulated(hours=2.0, misses=0.001, doubt=None):
     return {
+        "doubt": doubt,
         "simulated": True,
         "queries": 1000,
         "late": round(1000 * misses),
@@ -244,6 +245,15 @@ def test_a_fleet_that_cannot_be_had_is_told():
     fleet, misses = fleets(None, simulated())
     assert fleet.status is Status.NO_BASELINE
     assert misses.status is Status.PASS
+
+
+def test_a_fleet_simulated_from_an_invalid_rate_decides_nothing():
+    doubtful = simulated(doubt="LoadGen calls the Server run INVALID")
+    fleet, misses = fleets(simulated(), doubtful)
+    assert fleet.status is misses.status is Status.INCONCLUSIVE
+    assert "does not count: LoadGen calls the Server run INVALID" in misses.reason
+    fleet, misses = fleets(doubtful, simulated())
+    assert (fleet.status, misses.status) == (Status.INCONCLUSIVE, Status.PASS)
 
 
 def answers(candidate, issued=400, answered=400):

@@ -258,5 +258,5 @@ def test_the_published_schema_says_nothing_that_is_not_checked() -> None:
         "minimum", "maximum", "minLength", "$ref",
     }  # fmt: skip
     assert _keywords(schema.load()) == checked | {"$schema", "$defs", "title", "oneOf"}
-    assert schema.choices("gate")[-1] == "memory"
+    assert "memory" in schema.choices("gate")
     assert len(schema.choices("status")) == 8

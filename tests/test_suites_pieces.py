@@ -224,7 +224,7 @@ def parsed(**given_options) -> options.Settings:
     defaults = dict.fromkeys((*names, *folders, "threads", "cell_memory"))
     defaults |= {"matrix": "standard", "effort": "standard", "gate": "nightly", "resume": False}
     defaults |= {"plan": False, "cache_drop": False, "seed": "0", "cell_timeout": "60"}
-    defaults["cache_mode"] = "warm"
+    defaults |= {"cache_mode": "warm", "deadline": options.DEADLINE, "traffic": None}
     return options.read(Namespace(**{**defaults, **given_options}), Path("/x"))
 
 
@@ -243,6 +243,8 @@ def test_batch_1_is_gated_and_32_reported_unless_said_otherwise():
         ({"cell_timeout": "nan"}, "--cell-timeout: found 'nan', expected a number above 0"),
         ({"cell_timeout": "0"}, "--cell-timeout"),
         ({"cell_memory": "-1"}, "--cell-memory"),
+        ({"deadline": "0"}, "--deadline: found '0', expected a number above 0"),
+        ({"traffic": "/no/such.csv"}, "--traffic: such.csv: cannot be read"),
         ({"threads": "100000"}, "--threads: 100000 threads asked for"),
         ({"imagenet": "/no/such/folder"}, "--imagenet: found '/no/such/folder', which is no fold"),
     ],

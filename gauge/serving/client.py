@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
 
 import numpy as np
+import psutil
 
 from gauge.serving import wire
 from gauge.serving.batching import Policy
@@ -68,6 +69,15 @@ class Servers:
         self.check()
         with self._lock:
             self.issued = self.answered = self.after = 0
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the servers have used so far; those that are gone left out."""
+        total = 0.0
+        for one in self._one:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                used = psutil.Process(one.pid).cpu_times()
+                total += used.user + used.system
+        return total
 
     def check(self) -> None:
         """ServerDied when a server ended early, with how, and every query counted."""

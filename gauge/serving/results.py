@@ -109,5 +109,5 @@ def advice(log: Mapping[str, Any], reasons: list[str]) -> str | None:
     if not reasons:
         return None
     if log.get("result_perf_constraints_met") is False:
-        return "allow a longer --deadline, or ask for a faster artifact"
+        return "allow a longer --deadline, or keep other programs off this machine"
     return "give it longer runs with --effort thorough"

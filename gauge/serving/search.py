@@ -83,7 +83,7 @@ def highest(policy: Policy, ask: Ask, guess: float) -> Point:
     probes: list[Probe] = []
     good: Probe | None = None
     bad: float | None = None
-    rate = guess
+    rate, ups = guess, 0
     while len(probes) < MOST_PROBES:
         probe = ask(policy, rate)
         probes.append(probe)
@@ -103,8 +103,9 @@ def highest(policy: Policy, ask: Ask, guess: float) -> Point:
             all_late = probe.late >= 1
             rate = guess / FAR if all_late else max(guess / FAR, bad / STEP ** min(len(probes), 6))
         elif bad is None or bad <= good.rate:
-            rate = good.rate * STEP
-            bad = None
+            # Further up at every step, for the same cause.
+            ups += 1
+            rate, bad = good.rate * STEP ** min(ups, 4), None
         elif bad / good.rate <= 1 + WITHIN:
             break
         else:
