@@ -58,7 +58,7 @@ def test_libraries_beside_a_package_belong_to_it(tmp_path, monkeypatch):
         file.write_bytes(b"x" * size)
     other = tmp_path / "lib.so"
     other.write_bytes(b"xy")
-    monkeypatch.setattr(sys, "path", [str(home)])
+    monkeypatch.setattr(sys, "path", [*sys.path, str(home)])
     files = [str(path.resolve()) for path in [*home.rglob("*.*"), other] if path.is_file()]
     found = loaded.by_package(files, [])
     assert found["packages"] == {"torch": 15, "six": 3, "own": 7}
