@@ -69,6 +69,9 @@ _PACKAGES = (
     "pytest-benchmark",
 )
 
+_WHERE_INSTALLED = ("executorch",)
+"""Named only where they are there: one more name would make every cache anew."""
+
 
 @dataclass(frozen=True)
 class Allowance:
@@ -163,7 +166,8 @@ def fingerprint(threads: Threads | None = None) -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Installed versions of what results depend on, None where absent; imports none of them."""
-    return {name: _version(name) for name in _PACKAGES}
+    more = {name: version for name in _WHERE_INSTALLED if (version := _version(name))}
+    return {name: _version(name) for name in _PACKAGES} | more
 
 
 def packages_problem() -> str | None:

@@ -74,6 +74,8 @@ def _python() -> list[str]:
     """Where Python and what is installed for it lie; never a folder of temporary files."""
     places = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()}
     places |= {*site.getsitepackages(), site.getusersitepackages()}
+    # Folders of packages that a .pth file adds, as where one environment lies upon another.
+    places |= {one for one in sys.path if one.endswith("-packages")}
     return [one for one in places if one and os.path.realpath(one) not in ("/", _temporary())]
 
 

@@ -55,3 +55,25 @@ def far_out(samples: Sequence[float]) -> int:
     low, high = np.quantile(samples, [0.25, 0.75])
     reach = FENCE * (high - low)
     return int(sum(value < low - reach or value > high + reach for value in samples))
+
+
+def median_interval(samples: Sequence[float]) -> tuple[float, float, float]:
+    """(low, high, coverage) of the median: order statistics, whatever the distribution.
+
+    The narrowest symmetric pair that covers CONFIDENCE, or all of the samples where they are too
+    few for it (below 6), with the coverage that it has: 1 - 2 P(Bin(n, 1/2) < k) for x_(k) to
+    x_(n-k+1) (Conover, as above, section 3.2). Raises ValueError for no samples.
+    """
+    from scipy import stats
+
+    ordered = sorted(samples)
+    if not ordered:
+        raise ValueError("no samples have no median")
+    count = len(ordered)
+
+    def coverage(k: int) -> float:
+        return float(1 - 2 * stats.binom.cdf(k - 1, count, 0.5))
+
+    fitting = [k for k in range(1, count // 2 + 1) if coverage(k) >= CONFIDENCE]
+    k = max(fitting, default=1)
+    return ordered[k - 1], ordered[count - k], max(0.0, coverage(k))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gauge import policy_cost
 from gauge.capability import missing
 from gauge.names import names_match
 from gauge.policy_entry import (
@@ -45,6 +46,13 @@ DEFAULTS = {
     "training_accuracy": Limit("training_accuracy", max=0.01),
     "training_memory": Limit("training_memory", max=1.10),
     "training_speed": Limit("training_speed", min=1.0),
+    "realtime_latency": Limit("realtime_latency", max=1.0),
+    "realtime_rate": Limit("realtime_rate", min=1.0),
+    "cloud_offline": Limit("cloud_offline", min=1.0),
+    "cloud_server": Limit("cloud_server", min=1.0),
+    "cloud_cost": Limit("cloud_cost", max=1.0),
+    "cloud_fleet": Limit("cloud_fleet", max=1.0),
+    "cloud_misses": Limit("cloud_misses", max=0.01),
     # What a speed limit leaves to noise: nearer ones cannot be decided.
     "regression": Limit("regression", min=0.97),
 }
@@ -67,6 +75,7 @@ class Policy:
     ):
         self.file = file
         self.limits, self.waivers, self.required = tuple(limits), tuple(waivers), tuple(required)
+        self.price = policy_cost.Price()
         self._limits: dict[str, list[LimitEntry]] = {gate: [] for gate in GATES}
         self._waivers: dict[str, list[Waiver]] = {gate: [] for gate in GATES}
         for limit in self.limits:
@@ -81,7 +90,10 @@ class Policy:
     def read(cls, path: str | Path, known: Known) -> Policy:
         """Read and check a policy file; PolicyError says what is wrong and where."""
         path = Path(path)
-        return cls(str(path), *parse(read_text(path), str(path), known, shown_name(path)))
+        text, shown = read_text(path), shown_name(path)
+        policy = cls(str(path), *parse(text, str(path), known, shown))
+        policy.price = policy_cost.read(text, str(path), shown)
+        return policy
 
     def limit(
         self,

@@ -14,12 +14,15 @@ from gauge.policy_entry import DIRECTIONS, KEYS, Limit, LimitEntry, Match, Waive
 from gauge.policy_fields import Fields, Known, PolicyError, kind_of, short
 from gauge.policy_lines import locate
 from gauge.policy_require import Required, names_a_gate
-from gauge.verdict import BATCH_GATES, GATES, TIMED_GATES
+from gauge.verdict import BATCH_GATES, GATES, SCALES, TIMED_GATES
 
 CLASSES = ("A", "B", "C")
-SHARES = ("accuracy", "fidelity", "training_steps", "training_accuracy")
+SHARES = ("accuracy", "fidelity", "training_steps", "training_accuracy", "cloud_misses")
 """Gates whose limit is a fraction, not a ratio."""
+UNITS = ("bytes", "count", "seconds", "joules")
+"""Units of gates whose limit is no ratio to FP32."""
 _COMMON = ("gate", *KEYS, "reason", "requires", "optional")
+_WHY_NONE = {"evidence": "every claim must be found", "reload": "techniques declare theirs"}
 FIELDS = {
     "limit": (*_COMMON, "min", "max", "expect", "near"),
     "waiver": (*_COMMON, "issue", "owner", "expires", "floor"),
@@ -44,7 +47,7 @@ def parse(text: str, file: str, known: Known, shown: str | None = None) -> Entri
     tables = _tables(text, file)
     found = locate(text)
     for name in tables:
-        if name not in FIELDS:
+        if name not in FIELDS and name != "cost":  # gauge.policy_cost
             line = found.top.get(name) or found.block(name, 0, 1).line
             kinds = ", ".join(f"[[{kind}]]" for kind in FIELDS)
             raise PolicyError(file, line, repr(name), f"one of {kinds}{suggestion(name, FIELDS)}")
@@ -151,7 +154,7 @@ class _Reader(Fields):
         if gate not in self.known.gates:
             raise self.unknown("gate", gate, self.known.gates)
         if self.kind == "limit" and gate not in DIRECTIONS:
-            why = "every claim must be found" if gate == "evidence" else "techniques declare theirs"
+            why = _WHY_NONE.get(gate, "it is held to the accuracy limit")
             raise self.fail(
                 "gate", f"a limit for {gate!r}", f"one of {', '.join(DIRECTIONS)} ({why})"
             )
@@ -255,14 +258,16 @@ class _Reader(Fields):
         except OverflowError:
             number = math.inf
         share = gate in SHARES
+        unit = SCALES[gate].unit if gate in SCALES else "ratio"
+        plain = "a finite number" if unit in UNITS else "a finite ratio"
         if not math.isfinite(number) or number < 0 or (share and number > 1):
             raise self.fail(
                 key,
                 f"{key} = {short(value)}",
-                "a fraction from 0 to 1 (1 point is 0.01)" if share else "a finite ratio above 0",
+                "a fraction from 0 to 1 (1 point is 0.01)" if share else f"{plain} above 0",
             )
         if number == 0 and not share and gate in DIRECTIONS:
-            raise self.fail(key, f"{key} = {short(value)}", "a finite ratio above 0")
+            raise self.fail(key, f"{key} = {short(value)}", f"{plain} above 0")
         return number
 
 

@@ -68,6 +68,24 @@ SCALES: dict[str, Scale] = {
     "training_accuracy": Scale("fraction", "lower"),
     "training_memory": Scale("ratio", "lower"),
     "training_speed": Scale("ratio", "higher"),
+    "edge_artifact": Scale("bytes", "lower"),
+    "edge_installed": Scale("bytes", "lower"),
+    "edge_memory": Scale("bytes", "lower"),
+    "edge_parameters": Scale("count", "lower"),
+    "edge_macs": Scale("count", "lower"),
+    "edge_traffic": Scale("bytes", "lower"),
+    "edge_roofline": Scale("share", "higher"),
+    "edge_cold_start": Scale("seconds", "lower"),
+    "edge_energy": Scale("joules", "lower"),
+    "realtime_answers": Scale("fraction", "lower"),
+    "realtime_latency": Scale("ratio", "lower"),
+    "realtime_rate": Scale("ratio", "higher"),
+    "cloud_answers": Scale("fraction", "lower"),
+    "cloud_offline": Scale("ratio", "higher"),
+    "cloud_server": Scale("ratio", "higher"),
+    "cloud_cost": Scale("ratio", "lower"),
+    "cloud_fleet": Scale("ratio", "lower"),
+    "cloud_misses": Scale("fraction", "lower"),
     "regression": Scale("ratio", "higher"),
 }
 
@@ -77,14 +95,28 @@ GATES = tuple(SCALES)
 TRAINING_GATES = tuple(gate for gate in GATES if gate.startswith("training_"))
 """Those asked of a technique that trains, and no others are."""
 
-ALWAYS_GATES = tuple(gate for gate in GATES if gate not in (*TRAINING_GATES, "regression"))
-"""Those that every run asks of every cell that it optimises."""
-
 TIMED_GATES = ("speed", "training_speed")
 """The gates that are decided by times, which all cells take in turns."""
 
+DEPLOYMENTS = ("edge", "realtime", "cloud")
+"""The suites that put artifacts under a load: suites/test_edge.py asks the gates `edge_…`."""
+
 BATCH_GATES = ("speed", "memory")
 """The gates that are asked once per batch size."""
+
+
+def deployment_of(gate: str) -> str | None:
+    """The deployment suite that asks a gate, or None."""
+    suite = gate.partition("_")[0]
+    return suite if suite in DEPLOYMENTS else None
+
+
+ALWAYS_GATES = tuple(
+    gate
+    for gate in GATES
+    if gate not in (*TRAINING_GATES, "regression") and deployment_of(gate) is None
+)
+"""Those that every run asks of every cell that it optimises."""
 
 
 @dataclass(frozen=True)

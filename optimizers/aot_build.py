@@ -53,13 +53,19 @@ def calls(module: nn.Module, context: Context, sizes: Sequence[int]) -> dict[int
 
 
 def export(
-    module: nn.Module, call: Call, context: Context, larger: Call | None = None, strict: bool = True
+    module: nn.Module,
+    call: Call,
+    context: Context,
+    larger: Call | None = None,
+    strict: bool = True,
+    most: int | None = None,
 ) -> torch.export.ExportedProgram:
     """torch.export with the batch of `call`, or with any where `larger` is a call of another size.
 
-    Raises Refused with the exporter's first line.
+    most: the largest batch, for a runtime that plans its memory ahead. Raises Refused with the
+    exporter's first line.
     """
-    shapes = None if larger is None else _dynamic(call.arguments, larger.arguments)
+    shapes = None if larger is None else _dynamic(call.arguments, larger.arguments, most)
     try:
         with quiet(*CHATTER):
             return torch.export.export(
@@ -83,11 +89,11 @@ def build(
     """
     with torch.inference_mode(False), torch.no_grad():
         examples = calls(like, context, sorted({*_TRIED, TRACED, *sizes} - {ANY}))
-        structure, expected = _results(like, examples)
+        structure, expected = results(like, examples)
         traced, larger = examples[TRACED], examples[3]
         rows = Rows(
-            _dimensions(traced, larger),
-            _output_dimensions(expected[TRACED], expected[3]),
+            input_rows(traced, larger),
+            output_rows(expected[TRACED], expected[3]),
         )
         files = {}
         for size in sizes:
@@ -95,19 +101,19 @@ def build(
             program = export(module, call, context, larger if size == ANY else None, strict=False)
             files[size] = context.workdir / f"compiled-{size}.pt2"
             _compile(program, files[size])
-        package = AotPackage(files, _interface(traced, structure), rows, context.target)
-        _check(package, examples, expected, exact)
+        package = AotPackage(files, interface_of(traced, structure), rows, context.target)
+        check(package, examples, expected, exact)
     return package
 
 
-def _results(
+def results(
     module: Callable[..., Any], examples: dict[int, Call]
 ) -> tuple[Structure, dict[int, list[Tensor]]]:
     found = {size: flatten(module(*call.args, **call.kwargs)) for size, call in examples.items()}
     return found[TRACED][0], {size: tensors for size, (_, tensors) in found.items()}
 
 
-def _dimensions(small: Call, large: Call) -> list[tuple[list[int], int | None]]:
+def input_rows(small: Call, large: Call) -> list[tuple[list[int], int | None]]:
     found: list[tuple[list[int], int | None]] = []
     for name, tensor in small.tensors.items():
         grows = growing(tensor, large.tensors[name])
@@ -117,7 +123,7 @@ def _dimensions(small: Call, large: Call) -> list[tuple[list[int], int | None]]:
     return found
 
 
-def _output_dimensions(small: list[Tensor], large: list[Tensor]) -> list[int]:
+def output_rows(small: list[Tensor], large: list[Tensor]) -> list[int]:
     found = []
     for index, (a, b) in enumerate(zip(small, large, strict=True)):
         grows = growing(a, b)
@@ -130,17 +136,19 @@ def _output_dimensions(small: list[Tensor], large: list[Tensor]) -> list[int]:
     return found
 
 
-def _dynamic(small: Any, large: Any) -> Any:
+def _dynamic(small: Any, large: Any, most: int | None) -> Any:
     if isinstance(small, dict):
-        return {name: _dynamic(value, large[name]) for name, value in small.items()}
+        return {name: _dynamic(value, large[name], most) for name, value in small.items()}
     if isinstance(small, tuple):
-        return tuple(_dynamic(a, b) for a, b in zip(small, large, strict=True))
+        return tuple(_dynamic(a, b, most) for a, b in zip(small, large, strict=True))
     if isinstance(small, Tensor):
-        return dict.fromkeys(growing(small, large), torch.export.Dim.DYNAMIC)
+        dimension: Any = torch.export.Dim.DYNAMIC
+        grows = growing(small, large)
+        return dict.fromkeys(grows, dimension if most is None else dimension(min=1, max=most))
     return None
 
 
-def _interface(call: Call, outputs: Structure) -> Interface:
+def interface_of(call: Call, outputs: Structure) -> Interface:
     return Interface(
         positional=call.positional,
         inputs={
@@ -169,8 +177,8 @@ def _compile(program: torch.export.ExportedProgram, path: Path) -> None:
     whole.unlink()
 
 
-def _check(
-    package: AotPackage,
+def check(
+    package: Callable[..., Any],
     examples: dict[int, Call],
     expected: dict[int, list[Tensor]],
     exact: bool,

@@ -61,8 +61,18 @@ def load(directory: Path, target: Device) -> Optimized:
     Raises ArtifactError for a file that is missing, changed or not listed, and for a loader that
     is not a known subclass of `Optimized`.
     """
-    manifest = read_json(directory / MANIFEST, ("loader", "batch", "tolerance", "files"))
-    _check_files(directory, manifest["files"])
+    check(directory)
+    return opened(directory, target)
+
+
+def check(directory: Path) -> None:
+    """Compare every file with the manifest; raises ArtifactError as `load` does."""
+    _check_files(directory, _manifest(directory)["files"])
+
+
+def opened(directory: Path, target: Device) -> Optimized:
+    """As `load`, for a process that was started by one which has just called `check`."""
+    manifest = _manifest(directory)
     loader = _find(manifest["loader"])
     if not (isinstance(loader, type) and issubclass(loader, Optimized)):
         raise ArtifactError(
@@ -74,6 +84,10 @@ def load(directory: Path, target: Device) -> Optimized:
     optimized.tolerance = manifest["tolerance"]
     optimized.tolerance_reason = manifest.get("tolerance_reason")
     return optimized
+
+
+def _manifest(directory: Path) -> dict[str, Any]:
+    return read_json(directory / MANIFEST, ("loader", "batch", "tolerance", "files"))
 
 
 def sizes(directory: Path) -> dict[str, int]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from optimizers.base import Context, Refused
 from optimizers.interface import Call, Interface, bind, growing
-from optimizers.onnx_model import OnnxModel, errors, first_line
+from optimizers.onnx_model import OnnxModel, errors, first_line, host_provider
 from optimizers.quiet import quiet
 from optimizers.structure import Structure, flatten
 
@@ -43,7 +43,8 @@ def export(module: nn.Module, context: Context) -> OnnxModel:
         interface = _interface(calls[_TRACED], taken, structure)
         context.notes["dropped"] = [*interface.constants, *interface.unused]
         context.notes["opset"] = OPSET
-        model = OnnxModel(path, interface, context.target)
+        provider = host_provider(context.target)
+        model = OnnxModel(path, interface, context.target, provider)
         _check(model, calls, expected, exact=context.target.dtype == "float32")
     return model
 

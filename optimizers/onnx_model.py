@@ -56,6 +56,14 @@ def missing(target: Device, provider: str | None = None, hint: str | None = None
     return None
 
 
+def host_provider(target: Device) -> str | None:
+    """What checks an exported graph for a device that onnxruntime does not know; None elsewhere.
+
+    The graph is only on its way to the device's own runtime.
+    """
+    return None if target.techniques is None else _PROVIDERS["cpu"]
+
+
 def errors() -> tuple[type[Exception], ...]:
     """onnxruntime's exceptions, which share no base class."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -123,7 +131,8 @@ class OnnxModel(Optimized):
         # The public `run` checks the inputs' names, which `feeds` has done: it takes a fifth of a
         # call of a small perceptron. Where a release hides what it calls, it is called itself.
         self._compute = getattr(self.session, "_sess", self.session).run
-        self._run = self._run_arrays if target.device == "cpu" else self._run_bound
+        on_cpu = self.provider == _PROVIDERS["cpu"]
+        self._run = self._run_arrays if on_cpu else self._run_bound
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raises TypeError for arguments that the graph does not take, naming each."""

@@ -38,9 +38,14 @@ def missing(target: Device, *packages: str) -> str | None:
     for package in ("openvino", *packages):
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed (pip install optgauge[openvino])"
-    if target.device != "cpu":
+    if target.device != "cpu" and not hasattr(target, "openvino_device"):
         return f"openvino computes on the CPU here, not on {target.device}"
     return None
+
+
+def device(target: Device) -> str:
+    """OpenVINO's name for the target's device; see examples/targets/openvino_device.py."""
+    return str(getattr(target, "openvino_device", "CPU"))
 
 
 @contextlib.contextmanager
@@ -69,15 +74,19 @@ def core() -> openvino.Core:
     return openvino.Core()
 
 
-def settings(threads: int, precision: str | None) -> dict[str, Any]:
-    """OpenVINO's properties: one stream of `threads` threads, tuned for one call at a time.
+def settings(target: Device, precision: str | None) -> dict[str, Any]:
+    """OpenVINO's properties: tuned for one call at a time; on the CPU, one stream of its threads.
 
-    precision: "f32" or another of its names; None leaves the choice to the device.
+    precision: "f32" or another of its names, where the target does not state its own; None leaves
+    the choice to the device.
     """
+    precision = getattr(target, "openvino_precision", precision)
     stated = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
+    if device(target) != "CPU":
+        return {"PERFORMANCE_HINT": "LATENCY", **stated}
     return {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_NUM_THREADS": target.threads,
         "NUM_STREAMS": 1,
         # The other runtimes pin no thread to a core either.
         "ENABLE_CPU_PINNING": False,
@@ -158,7 +167,8 @@ class OpenVinoModel(Optimized):
         return cls(read(directory / IR), interface, target, data["precision"])
 
     def _compile(self, model: openvino.Model) -> openvino.CompiledModel:
-        return core().compile_model(model, "CPU", settings(self.target.threads, self.precision))
+        chosen = settings(self.target, self.precision)
+        return core().compile_model(model, device(self.target), chosen)
 
     def _prepare(self, feeds: dict[str, Tensor]) -> tuple[openvino.CompiledModel, Run]:
         static = self.model.clone()

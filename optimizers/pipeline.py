@@ -21,6 +21,10 @@ Stages = Iterable[tuple[str, Mapping[str, Any]]]
 
 def refuses(stages: Stages, model: Model, target: Device) -> str | None:
     """The first stage's sentence saying why it cannot be applied, or None."""
+    stages = list(stages)
+    only = target.techniques
+    if only is not None and stages and stages[-1][0] not in only:
+        return f"what runs on {target.name} ends with {' or '.join(only)}: the rest would not"
     for name, _ in stages:
         reason = _technique(name).refuses(model, target)
         if reason:

@@ -55,7 +55,7 @@ def approvable(found: Records) -> tuple[list[dict[str, Any]], list[str]]:
             continue
         missing = [gate for gate in NEEDED if gate not in {one["gate"] for one in verdicts}]
         if len(missing) == len(NEEDED):
-            continue  # a training: there is no artifact
+            continue  # a training, or only put under load: its artifact was not judged here
         if missing:
             told.append(f"not in {FILE}: {cell}, not asked for {', '.join(missing)}")
             continue

@@ -12,10 +12,12 @@ from typing import Any
 from reports import auto_chart, formats, names, search_chart
 from reports.cells import Cell
 from reports.detail_speed import speed_lines
+from reports.edge import edge_lines
 from reports.plain import listing as _listing
 from reports.plain import mapping as _mapping
 from reports.plain import number as _number
 from reports.records import Record
+from reports.serving import cloud_lines, realtime_lines
 from reports.training import training_lines
 
 MOST_LAYERS = 8
@@ -45,7 +47,10 @@ def details(cell: Cell) -> list[Detail]:
         ("Fidelity", _numbers(_mapping(_mapping(cell.gate("fidelity")).get("evidence")))),
         ("Speed", speed_lines(cell.verdicts)),
         ("Training", training_lines(cell)),
+        ("On a small device", edge_lines(cell)),
         ("Files", _files(cell.gate("size"))),
+        ("Real time", realtime_lines(cell)),
+        ("Cloud", cloud_lines(cell)),
     ]
     return [(title, [names.short(line) for line in lines]) for title, lines in found if lines]
 

@@ -59,16 +59,28 @@ COSINE = Form(fixed=4)
 RELATIVE = Form(scientific=True)
 
 
+PLAIN = {
+    "bytes": Form(scale=1e-6, unit=f"{_NARROW}MB"),
+    "count": Form(scale=1e-6, unit=f"{_NARROW}M"),
+    "seconds": Form(scale=1e3, unit=f"{_NARROW}ms"),
+    "joules": Form(scale=1e3, unit=f"{_NARROW}mJ"),
+    "share": WHOLE_PERCENT,
+}
+"""Gates with numbers of their own, no ratio to FP32, by their unit."""
+
+
 def form(verdict: Record) -> Form:
     """How the numbers of a verdict are written."""
     gate, unit = verdict["gate"], verdict.get("unit")
-    if gate in ("accuracy", "training_accuracy"):
+    if gate.startswith("edge_") and unit in PLAIN:
+        return PLAIN[unit]
+    if gate in ("accuracy", "training_accuracy") or gate.endswith("_answers"):
         return POINTS
     if gate == "reload":
         return RELATIVE
     if unit == "cosine":
         return COSINE
-    if gate in ("fidelity", "training_steps"):
+    if gate in ("fidelity", "training_steps", "cloud_misses"):
         return PERCENT
     return WHOLE_PERCENT if gate == "evidence" else FACTOR
 

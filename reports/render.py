@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports import charts, formats, names, training_chart, trust, view
+from reports import charts, formats, names, roofline, training_chart, trust, view
 from reports import records as reading
 from reports import summary as markdown
 from reports.cells import SEVERITY
@@ -117,6 +117,9 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
         "aa": view.aa(run),
         "models": view.models(run),
         "recommended": view.recommended(summary),
+        "deployments": view.deployments(summary),
+        "edge": view.edge(summary),
+        "rooflines": [_safe(plot) for plot in roofline.plots(summary.cells)],
         "plots": [_safe(plot) for plot in charts.plots(summary)],
         "unplotted": _unplotted(summary),
         "legend": [status for status in reversed(SEVERITY) if status in summary.cell_counts],

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from reports import cells as grouping
 from reports import formats, names, required, waivers
 from reports.cells import SEVERITY, Cell
+from reports.deployment import Choice, asks_gates, choices
 from reports.picks import Mean, Pick, means, pareto, recommend
 from reports.records import Record, Records
 
@@ -93,6 +94,7 @@ class Summary:
     pareto: frozenset[tuple[str, str, str]]
     means: tuple[Mean, ...]
     coverage: Coverage
+    choices: tuple[Choice, ...] = ()
     problems: tuple[str, ...] = ()
     unmet: tuple[required.Unmet, ...] = ()
     stale: tuple[waivers.Stale, ...] = ()
@@ -104,6 +106,7 @@ def summarize(records: Records) -> Summary:
     failing = sorted(lines_of(cells, "FAIL", "ERROR"), key=_worst_first)
     undecided = list(lines_of(cells, "INCONCLUSIVE", "NO_BASELINE"))
     coverage = _coverage(records.run, cells)
+    gated = [cell for cell in cells if asks_gates(cell)]
     doubts = _doubts(records, coverage, undecided)
     counts = _counts(verdict["status"] for verdict in records.verdicts)
     unmet = required.unmet(records.run, records.verdicts)
@@ -121,10 +124,11 @@ def summarize(records: Records) -> Summary:
         undecided=tuple(undecided),
         triage=tuple(_triage(records.run, cells)),
         waived=tuple(lines_of(cells, "WAIVED")),
-        picks=tuple(recommend(cells)),
+        picks=tuple(recommend(gated)),
         pareto=frozenset(pareto(cells)),
-        means=tuple(means(cells)),
+        means=tuple(means(gated)),
         coverage=coverage,
+        choices=tuple(choices(cells)),
         problems=tuple(records.problems),
         unmet=tuple(unmet),
         stale=tuple(stale),
@@ -151,7 +155,10 @@ def lines_of(cells: Iterable[Cell], *statuses: str) -> Iterable[Line]:
 
 
 # Wrong answers before crashes before what does not pay.
-_RIGHT = "evidence reload accuracy fidelity training_steps training_accuracy".split()
+_RIGHT = (
+    "evidence reload accuracy fidelity training_steps training_accuracy realtime_answers "
+    "cloud_answers"
+).split()
 _TIER = dict.fromkeys(_RIGHT, 0)
 
 

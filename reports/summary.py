@@ -41,6 +41,7 @@ def markdown(found: Records) -> str:
         _trust(summary),
         _recommended(summary),
         _training(summary),
+        _deployment(summary),
         _coverage(summary),
         _commands(summary),
     ]
@@ -115,6 +116,21 @@ def _triage(summary: Summary) -> str:
         return ""
     head = ["Cell", "Gate", "Measured", "Limit", "p", "q"]
     return "\n\n".join(["## Triage, surest first", view.triage_text(summary), table(head, rows)])
+
+
+def _deployment(summary: Summary) -> str:
+    rows = [
+        [
+            code(names.short(f"{row['model']} · {row['target']}", names.LONGEST_NAME)),
+            row["suite"],
+            code(row["cell"]["technique"]) if row["cell"] else "none",
+            escape(row["gain"]),
+            escape(row["risk"]),
+        ]
+        for row in view.deployments(summary)[:_MOST_PICKS]
+    ]
+    head = ["Model", "For", "Artifact", "Over FP32", "Risk"]
+    return "## Deployment\n\n" + table(head, rows) if rows else ""
 
 
 def _line(line: Line) -> list[str]:

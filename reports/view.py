@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from markupsafe import Markup
-
 from reports import (
-    auto_chart,
+    deployment,
     detail,
     formats,
-    layers_chart,
     names,
-    search_chart,
+    serving_charts,
     svg,
     training,
     trust,
+    view_plots,
 )
+from reports import edge as small
 from reports.cells import Cell, in_order
-from reports.charts import COLOURS
-from reports.detail_speed import TIMED
 from reports.picks import Pick, Ratio
 from reports.records import Record
 from reports.summarize import EVERY, Group, Line, Summary, chance, lines_of
@@ -199,6 +196,35 @@ def _size(cell: Cell) -> str:
     return formats.measured(verdict) + ("" if count is None else f", {formats.size(count)}")
 
 
+def deployments(summary: Summary) -> list[View]:
+    """What to take for edge, real time and cloud, a row a model, target and suite."""
+    return [
+        {
+            "model": names.short(found.model, names.LONGEST_NAME),
+            "target": names.short(found.target, names.LONGEST_NAME),
+            "suite": deployment.NAMES[found.suite],
+            "cell": None if found.cell is None else name(found.cell),
+            "gain": names.short(found.gain, names.LONGEST_LINE),
+            "risk": names.short(found.risk, names.LONGEST_LINE),
+            "command": names.visible(names.short(found.command, names.LONGEST_COMMAND)),
+        }
+        for found in summary.choices
+    ]
+
+
+def edge(summary: Summary) -> list[View]:
+    """What artifacts take of a small device, a table a model and target."""
+    return [
+        {
+            "model": names.short(model, names.LONGEST_NAME),
+            "target": names.short(target, names.LONGEST_NAME),
+            "columns": list(small.COLUMNS.values()),
+            "rows": [{**name(cell), "numbers": told} for cell, told in rows],
+        }
+        for (model, target), rows in small.tables(summary.cells).items()
+    ]
+
+
 def tally(counted: tuple[tuple[str, int], ...]) -> str:
     """Reasons with how often each occurs: "refused (2), crashed (1)"."""
     return ", ".join(f"{reason} ({number})" for reason, number in counted)
@@ -314,19 +340,10 @@ def section(cell: Cell, level: int) -> View:
             _gate(line, 200 if level > 1 else names.LONGEST_TEXT) for line in lines_of([cell])
         ],
         "details": detail.details(cell) if level < 2 else [],
-        "plots": _plots(cell) if level == 0 else [],
-        "samples": _samples(cell, plots=level == 0) if level < 2 else [],
+        "plots": view_plots.plots(cell) if level == 0 else [],
+        "samples": view_plots.samples(cell, plots=level == 0) if level < 2 else [],
+        "loads": serving_charts.charts(cell) if level == 0 else "",
     }
-
-
-def _plots(cell: Cell) -> list[tuple[str, Markup]]:
-    """What a search tried, and how layers bear 8 bits; each with its title, none that is empty."""
-    drawn = [
-        ("Front and history", search_chart.plot(cell, f"search-{cell.anchor}")),
-        ("Trials", auto_chart.plot(cell, f"trials-{cell.anchor}")),
-        ("Layers", layers_chart.plot(cell, f"layers-{cell.anchor}")),
-    ]
-    return [(title, one) for title, one in drawn if one]
 
 
 def _gate(line: Line, most: int) -> View:
@@ -339,35 +356,6 @@ def _gate(line: Line, most: int) -> View:
         "source": limit.get("source") or "",
         "reason": names.short((line.first.get("reason") or "").strip(), most),
     }
-
-
-def _samples(cell: Cell, plots: bool) -> list[View]:
-    found = []
-    for verdict in cell.verdicts:
-        if verdict["gate"] not in TIMED:
-            continue
-        arms = []
-        for arm, colour in (("baseline", COLOURS[None]), ("candidate", COLOURS["A"])):
-            data = verdict.get(arm) or {}
-            samples = [sample for sample in data.get("samples") or [] if sample is not None]
-            arms.append((arm, samples, colour, data.get("median_s")))
-        if any(samples or median for _, samples, _, median in arms):
-            found.append(
-                {
-                    "batch": verdict.get("batch"),
-                    "arms": [_arm(arm, samples, median) for arm, samples, _, median in arms],
-                    "svg": svg.distribution([arm[:3] for arm in arms]) if plots else "",
-                }
-            )
-    return found
-
-
-def _arm(arm: str, samples: list[float], median: float | None) -> str:
-    text = f"{arm} median {formats.seconds(median)}"
-    if samples:
-        text += f" ({formats.seconds(min(samples))} to {formats.seconds(max(samples))}"
-        text += f", {formats.count(len(samples), 'sample')})"
-    return text
 
 
 def aa(run: Record) -> list[View]:

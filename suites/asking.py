@@ -23,14 +23,20 @@ BUILDING = FOLDER / "test_build.py"
 GATES = FOLDER / "test_gates.py"
 TRAINING = FOLDER / "test_training.py"
 
+LOADED = {name: FOLDER / f"test_{name}.py" for name in verdict.DEPLOYMENTS}
+"""The suites that put artifacts under a load."""
+
+_UNDER_LOAD = {gate: suite for gate in verdict.GATES if (suite := verdict.deployment_of(gate))}
+
 HOMES = {
     BUILD: BUILDING,
     **dict.fromkeys(verdict.GATES, GATES),
     **dict.fromkeys(verdict.TRAINING_GATES, TRAINING),
+    **{gate: LOADED[suite] for gate, suite in _UNDER_LOAD.items()},
 }
 """Gate -> the file that asks it."""
 
-LATE = {**dict.fromkeys(verdict.TIMED_GATES, 1), "regression": 2}
+LATE = {**dict.fromkeys((*verdict.TIMED_GATES, *_UNDER_LOAD), 1), "regression": 2}
 """Gates asked after the others: times share rounds, and so do those that confirm a regression."""
 
 
@@ -38,10 +44,13 @@ def collected(path: Path, run: Run | None) -> bool:
     """Whether one of the files above is asked anything; run: None within a larger repository.
 
     Either cells are built or their gates are asked. Training takes minutes a model, so it is asked
-    where there are cells of it.
+    where there are cells of it; so does a load, which is asked where its file is named.
     """
+    loaded = {file: suite for suite, file in LOADED.items()}
     if run is None:
-        return path != BUILDING
+        return path in (GATES, TRAINING)
+    if path in loaded:
+        return loaded[path] in run.deployments
     if (path == BUILDING) != (run.settings.stage == BUILD):
         return False
     # Where no cell is left at all, their tests are, and are told as deselected.
@@ -79,6 +88,25 @@ def asked(catalog: Catalog, settings: Settings, named: Collection[Path]) -> list
         raise pytest.UsageError(
             f"--stage {settings.stage}: ways to train make no artifacts that could be measured "
             "elsewhere; leave --stage out, or suites/test_training.py and its techniques"
+        )
+    return found
+
+
+def deployments(settings: Settings, named: Collection[Path]) -> tuple[str, ...]:
+    """The suites under load that the command names.
+
+    Raises pytest.UsageError beside an option that selects from, or builds, what the gates ask.
+    """
+    found = tuple(suite for suite, file in LOADED.items() if file in named)
+    parts = {
+        "--shard": settings.shard,
+        "--changed-since": settings.changed_since,
+        "--stage build": settings.stage == BUILD,
+    }
+    for option in [option for option, given in parts.items() if given and found]:
+        raise pytest.UsageError(
+            f"{option} is for what suites/test_gates.py asks; run suites/test_{found[0]}.py "
+            "without it"
         )
     return found
 

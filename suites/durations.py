@@ -16,6 +16,10 @@ TYPICAL = {
     "examine": 6.0,
     "memory": 1.5,
     "speed": 2.5,
+    "cold start": 40.0,
+    "roofline": 6.0,
+    "load": 60.0,
+    "simulate": 3.0,
 }
 KEPT = 5
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reports.history import compare
-from suites import exporting, keeping, recording, usual
+from reports.records import Records
+from suites import asking, exporting, keeping, recording, usual
 from suites.engine import Engine
 from suites.journal import Process
 
@@ -28,7 +29,7 @@ def end(run: Run, exitstatus: int) -> int:
         run.save(complete=False, interrupted="comparing with earlier runs")
         run.compared = keeping.told(run, run.header)
     run.save(complete=interrupted is None, interrupted=interrupted)
-    _remember_speeds(run)
+    _remember(run)
     code = _code(run, exitstatus)
     if run.settings.export:
         _export(run, releasable=code == pytest.ExitCode.OK)
@@ -64,13 +65,17 @@ def _export(run: Run, *, releasable: bool) -> None:
         process = Process("controller", number)
         run.engine = Engine(run.settings, run.catalog, run.progress, process)
         measured = {record["id"] for record in run.records.values()}
-        run.asked_cells = [cell for cell in run.cells if cell.id in measured]
+        run.asked_cells = [cell for cell in {*run.cells, *run.deployed} if cell.id in measured]
         run.run_id = run.header["run"]
     run.told = exporting.export(run, releasable=releasable)
 
 
-def _remember_speeds(run: Run) -> None:
+def _remember(run: Run) -> None:
+    """What later runs go by: usual speeds, and what the gates certified, to be put under load."""
     known = usual.Usual(run.settings.cache / usual.FILE)
     for record in run.records.values():
         known.add(record)
     known.save()
+    if any(asking.HOMES[record["gate"]] == asking.GATES for record in run.records.values()):
+        run.certified.add(Records(run.header, list(run.records.values())))
+        run.certified.save()

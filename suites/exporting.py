@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reports import approval, formats
 from reports.records import Records
 from reports.release import FILE
+from suites import asking
 from suites.engine import Stopped
 
 if TYPE_CHECKING:
@@ -42,9 +43,14 @@ def export(run: Run, *, releasable: bool) -> list[str]:
     verdicts: dict[str, list[dict[str, Any]]] = {}
     for record in run.records.values():
         verdicts.setdefault(record["id"], []).append(record)
-    # Where weights were trained, there is nothing optimised to take along.
-    optimised = [cell for cell in run.asked_cells if not cell.trains]
-    passing = [cell for cell in optimised if approval.passes(verdicts.get(cell.id, []))]
+    passing = [
+        cell
+        for cell in run.asked_cells
+        # A training has nothing optimised to take along; what was only put under load may bear it,
+        # but nobody asked here what else it takes to pass.
+        if any(asking.HOMES[one["gate"]] == asking.GATES for one in verdicts.get(cell.id, []))
+        and approval.passes(verdicts[cell.id])
+    ]
     for cell in passing:
         _copy(run, cell, folder, approval.waived(verdicts[cell.id]))
     told = [f"exported: {formats.count(len(passing), 'artifact')}"]

@@ -36,6 +36,16 @@ from optimizers.eager import EagerModule
 from suites import judges, reopened, stopwatch
 from suites import world as shared
 from suites.confirming import confirm as confirm
+from suites.edge_jobs import edge_count as edge_count
+from suites.edge_jobs import edge_machine as edge_machine
+from suites.edge_jobs import edge_start as edge_start
+from suites.serving_jobs import serving_answers as serving_answers
+from suites.serving_jobs import serving_cloud as serving_cloud
+from suites.serving_jobs import serving_cold as serving_cold
+from suites.serving_jobs import serving_confirm as serving_confirm
+from suites.serving_jobs import serving_fleet as serving_fleet
+from suites.serving_jobs import serving_overhead as serving_overhead
+from suites.serving_jobs import serving_realtime as serving_realtime
 from suites.training_jobs import training_consider as training_consider
 from suites.training_jobs import training_memory as training_memory
 from suites.training_jobs import training_run as training_run

@@ -20,7 +20,19 @@ RECIPE = 1
 # The same for suites/training_jobs.py.
 TRAINING_RECIPE = 1
 
-JOBS = ("jobs", "confirming", "reopened", "stopwatch", "training_jobs", "world")
+JOBS = (
+    "confirming",
+    "edge_jobs",
+    "first_answer",
+    "jobs",
+    "plugins",
+    "reopened",
+    "served",
+    "serving_jobs",
+    "stopwatch",
+    "training_jobs",
+    "world",
+)
 """Modules of this package that run in workers."""
 
 PIPELINE = ROOT / "optimizers" / "pipeline.py"

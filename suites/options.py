@@ -24,6 +24,8 @@ BUDGETS = {"latency_ms": "--latency-budget", "size_mb": "--size-budget"}
 GOALS = {"max_drop": "--max-drop", "optimise_for": "--optimise-for", "allow": "--allow"}
 AIMS = ("latency", "size", "energy", "throughput")
 WIDTHS = ("numerics", "structure", "architecture")
+DEADLINE = "100"
+"""Milliseconds: what LoadGen itself takes where nothing is said."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -174,6 +176,17 @@ def add(parser: pytest.Parser) -> None:
         "(warm, default) or emptied (cold)",
     )
     option(
+        "--deadline",
+        default=DEADLINE,
+        metavar="MS",
+        help="what suites/test_realtime.py and test_cloud.py hold answers to; default: 100",
+    )
+    option(
+        "--traffic",
+        metavar="FILE",
+        help="traffic for suites/test_cloud.py, a CSV with seconds,rate; default: a day's curve",
+    )
+    option(
         "--cell-timeout",
         default="1200",
         metavar="S",
@@ -217,6 +230,8 @@ class Settings:
     cache_mode: str
     cell_timeout: float
     cell_memory: int
+    deadline: float
+    traffic: Path | None
     budget: dict[str, float] = field(default_factory=dict)
     """`latency_ms` and `size_mb`, those that are stated."""
     goal: dict[str, Any] = field(default_factory=dict)
@@ -267,6 +282,8 @@ def read(options: Namespace, root: Path) -> Settings:
         cell_memory=_memory(options.cell_memory),
         budget=_budget(options),
         goal=_goal(options),
+        deadline=_positive("--deadline", options.deadline) / 1000,
+        traffic=_traffic(options.traffic),
     )
 
 
@@ -348,6 +365,20 @@ def _folder(name: str, text: str | None) -> Path | None:
     path = Path(text).absolute()
     if not path.is_dir():
         raise pytest.UsageError(f"{name}: found {text!r}, which is no folder")
+    return path
+
+
+def _traffic(text: str | None) -> Path | None:
+    """The trace's path, its content checked now rather than after the measuring."""
+    if text is None:
+        return None
+    from gauge.serving import traffic
+
+    path = Path(text).absolute()
+    try:
+        traffic.read(path)
+    except traffic.TraceError as error:
+        raise pytest.UsageError(f"--traffic: {error}") from error
     return path
 
 

@@ -12,10 +12,12 @@ from gauge.cache import Cache, DamagedEntry, digest
 from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
-from gauge.verdict import BATCH_GATES, TIMED_GATES, TRAINING_GATES
+from gauge.policy_entry import DIRECTIONS
+from gauge.verdict import BATCH_GATES, TIMED_GATES, deployment_of
 from reports import waivers
-from suites import keys
+from suites import edge, keys, serving
 from suites.built import Built
+from suites.certified import unknown
 from suites.durations import Durations, spoken
 from suites.required import left_out
 from suites.rounds import CONTROLS
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from suites.matrix import Cell
     from suites.run import Run
 
-LIMITED = ("accuracy", "fidelity", "size", "speed", "memory", *TRAINING_GATES)
+LIMITED = tuple(DIRECTIONS)
 CHANGING = 0.02
 """Share of answers that a careful int8 changes: what a plan reckons with beside none."""
 
@@ -51,6 +53,8 @@ def lines(run: Run) -> Iterator[str]:
         controls = min(CONTROLS, len(models))
         seconds += controls * CONTROL_PROCESSES * durations.guess("A/A", "speed")
     yield f"about {spoken(seconds)}, by earlier runs where there were any"
+    under_load = [cell for cell in run.deployed if cell in cells]
+    yield from unknown(under_load, run.settings, run.certified)
     gated = [cell for cell in cells if not cell.trains]
     yield from _resolution(run, gated)
     yield from undecidable(run, gated)
@@ -84,6 +88,9 @@ def _cell(
     if state != "cached":
         seconds += durations.guess(cell.id, "apply")
     gates = [gate for one, gate, _ in run.selected.values() if one == cell]
+    seconds += sum(serving.expected(durations, cell, gate) for gate in gates)
+    seconds += sum(edge.expected(durations, cell, gate) for gate in gates)
+    gates = [gate for gate in gates if deployment_of(gate) is None]
     if set(gates) - {"speed", "memory"}:
         seconds += durations.guess(cell.id, "examine")
     seconds += gates.count("memory") * durations.guess(cell.id, "memory")

@@ -17,7 +17,7 @@ import pytest
 from gauge.cache import file_digest
 from gauge.machine import fingerprint, versions
 from gauge.sequential import control
-from gauge.verdict import Verdict
+from gauge.verdict import Verdict, deployment_of
 from reports.render import render as render_pages
 from suites import choices, keys, options
 from suites.catalog import ROOT
@@ -63,16 +63,18 @@ def verdict_record(run: Run, cell: Cell, verdict: Verdict, seconds: float) -> di
             "batch": record.pop("batch"),
             **record,
             "seconds": round(seconds, 3),
-            "command": cell_command(run, cell),
+            "command": cell_command(run, cell, verdict.gate),
         },
         places(run),
     )
 
 
-def cell_command(run: Run, cell: Cell) -> str:
-    """The command that repeats a cell, with the options that decide its answers."""
+def cell_command(run: Run, cell: Cell, gate: str) -> str:
+    """The command that repeats a cell, with the options that decide the gate's answer."""
     settings = run.settings
-    words = ["pytest", "suites/", "--target", cell.target, "--model", cell.model]
+    suite = deployment_of(gate)
+    words = ["pytest", "suites/" if suite is None else f"suites/test_{suite}.py"]
+    words += ["--target", cell.target, "--model", cell.model]
     words += ["--technique", cell.technique]
     words += [word for batch in settings.gated if batch != 1 for word in ("--batch", str(batch))]
     words += [f"--plugin={path}" for path in settings.plugins]
@@ -87,6 +89,9 @@ def cell_command(run: Run, cell: Cell) -> str:
     if cell.automatic:
         for key, value in settings.goal.items():
             words += [options.GOALS[key], str(value)]
+    if suite in ("realtime", "cloud"):
+        words += ["--deadline", f"{1000 * settings.deadline:g}"]
+        words += ["--traffic", str(settings.traffic)] if settings.traffic else []
     if settings.cache_mode != "warm":
         words += ["--cache-mode", settings.cache_mode]
     return shlex.join(words)
@@ -268,11 +273,12 @@ def control_results(
 def _options(run: Run) -> dict[str, Any]:
     chosen = dataclasses.asdict(run.settings)
     shown = "targets models techniques gated reported cache_mode cell_timeout cell_memory "
-    shown += "changed_since max_minutes stage"
+    shown += "changed_since max_minutes stage deadline"
     return {
         **{key: chosen[key] for key in shown.split()},
         "plugins": [path.name for path in run.settings.plugins],
         "resume": run.settings.resume,
+        "traffic": run.settings.traffic.name if run.settings.traffic else None,
     }
 
 

@@ -14,7 +14,7 @@ from gauge import triage
 from gauge.machine import FLAGS, packages_problem
 from gauge.policy import Known, Limit, NoExpectation, Policy, PolicyError
 from gauge.turns import LockError
-from gauge.verdict import TIMED_GATES, TRAINING_GATES, Verdict
+from gauge.verdict import TIMED_GATES, TRAINING_GATES, Verdict, deployment_of
 from reports import records as record_files
 from reports import required, waivers
 from reports.history.store import History
@@ -23,18 +23,23 @@ from suites import (
     ablation,
     asking,
     choices,
+    edge,
     ending,
+    expecting,
     goals,
     keys,
     options,
     plan,
     recording,
+    serving,
     usual,
     verdicts,
 )
 from suites import catalog as catalogs
+from suites import certified as certificates
 from suites.builds import BUILD, Builds
 from suites.catalog import ROOT, Catalog
+from suites.certified import Certified
 from suites.deadline import TimeUp
 from suites.engine import Engine
 from suites.journal import Process
@@ -75,6 +80,9 @@ class Run:
     command: str
     process: Process
     selection: Selection
+    certified: Certified
+    deployed: list[Cell] = field(default_factory=list)
+    deployments: tuple[str, ...] = ()
     worker: bool = False
     selected: dict[str, Question] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -92,8 +100,12 @@ class Run:
         """Read options, catalogue, cells and policy; nothing is started."""
         settings = options.read(config.option, ROOT)
         catalog = catalogs.read(settings.plugins)
-        cells = asking.asked(catalog, settings, asking.named_paths(config))
+        named = asking.named_paths(config)
+        cells = asking.asked(catalog, settings, named)
         _check_budget(settings, catalog, cells)
+        deployments = asking.deployments(settings, named)
+        certified = Certified(settings.cache / certificates.FILE)
+        deployed = certificates.chosen(catalog, settings, certified) if deployments else []
         known = Known(
             models=sorted(catalog.models),
             techniques=sorted(catalog.techniques),
@@ -103,10 +115,12 @@ class Run:
         )
         try:
             policy = Policy.read(settings.policy, known)
-            policy.check([cell.facts for cell in cells], settings.batches)
+            policy.check([cell.facts for cell in {*cells, *deployed}], settings.batches)
         except PolicyError as error:
             raise pytest.UsageError(str(error)) from error
         settings, cells = goals.settle(settings, policy, catalog, cells)
+        settled = {cell.id: cell for cell in cells}
+        deployed = [settled.get(cell.id, cell) for cell in deployed]
         worker = getattr(config, "workerinput", None)
         if worker is None:
             selection = select(settings, catalog, cells)
@@ -124,11 +138,16 @@ class Run:
             recording.command_line(words),
             Process.of(config),
             selection,
+            certified,
+            deployed,
+            deployments,
             worker=worker is not None,
         )
 
     def cells_of(self, gate: str) -> list[Cell]:
         """The cells that a gate is asked of."""
+        if deployment_of(gate) is not None:
+            return self.deployed
         return [cell for cell in self.cells if cell.trains == (gate in TRAINING_GATES)]
 
     def select(self, cell: Cell, gate: str, batch: int | None, nodeid: str) -> None:
@@ -163,6 +182,8 @@ class Run:
         self.capabilities = {name: self._capabilities(name) for name in self._targets()}
         self.rounds = Rounds(self.engine, self.settings.effort)
         self.training = Training(self.engine, self.settings.effort)
+        self.edge = edge.Edge(self.engine, self.settings.effort)
+        self.serving = serving.Serving(self.engine)
         self._undecidable()
         self.regressions = self._regressions()
         self._new: dict[Cell, bool] = {}
@@ -191,6 +212,7 @@ class Run:
                 raise pytest.UsageError(f"--history: {error}") from error
         if not self.settings.resume and not self.worker:
             shutil.rmtree(report / "samples", ignore_errors=True)
+            shutil.rmtree(report / serving.FOLDER, ignore_errors=True)
 
     def _check_plugins(self) -> None:
         if not self.settings.plugins:
@@ -228,6 +250,8 @@ class Run:
         found = usual.near_limits(self) + list(plan.undecidable(self, list(dict.fromkeys(asked))))
         if found and self.settings.gate == "release":
             raise pytest.UsageError("\n".join(["--gate release: limits to move first", *found]))
+        under_load = [cell for cell in self.deployed if cell in self.asked_cells]
+        found += certificates.unknown(under_load, self.settings, self.certified)
         self.engine.notices += found
 
     def _regressions(self) -> Regressions | None:
@@ -368,25 +392,7 @@ class Run:
 
     def remaining(self) -> float:
         """Seconds that the rest will take, by earlier durations."""
-        guess = self.engine.durations.guess
-        total = self.rounds.expected() + self.training.rounds.expected()
-        built = set()
-        for nodeid, (cell, gate, _) in self.selected.items():
-            if nodeid in self.records or gate in TIMED_GATES:
-                continue
-            if cell.trains:
-                total += self.training.expected(cell, gate)
-                continue
-            if gate == BUILD:
-                total += 0.0 if self.engine.known("artifact", cell) else guess(cell.id, "apply")
-            elif gate == "memory":
-                total += guess(cell.id, "memory")
-            elif cell not in built and not self.engine.known("examined", cell):
-                built.add(cell)
-                total += guess(cell.id, "examine")
-                if not self.engine.known("artifact", cell):
-                    total += guess(cell.id, "apply")
-        return total
+        return expecting.remaining(self)
 
     @cached_property
     def policy_part(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reports import formats, records, waivers
+from reports import deployment, edge, formats, records, waivers
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, TrainingRow, terminal_table, training_table
 from suites import keeping
@@ -107,6 +107,8 @@ def summary(run: Run, reporter: Any) -> None:
         reporter.write_line(line)
     for line in _found(run):
         reporter.write_line(line)
+    for line in [*_edge(found, width), *_deployments(found)]:
+        reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
     for line in _triage(found):
@@ -189,6 +191,30 @@ def _found(run: Run) -> list[str]:
             lines.append(f"{record['id']} found {found['pipeline']} (class {record['class']})")
             lines.append(f"  without a search: {found['command']}")
     return [*lines, ""] if lines else []
+
+
+def _edge(found: Summary, width: int) -> list[str]:
+    """What each artifact takes of a small device."""
+    lines: list[str] = []
+    for (model, target), rows in edge.tables(found.cells).items():
+        titles = [title.lower() for title in edge.COLUMNS.values()]
+        texts = [
+            [cell.technique, *("-" if one == formats.ABSENT else one for one in numbers)]
+            for cell, numbers in rows
+        ]
+        table = _table(["technique"], titles, texts, width)
+        lines += ["", f"{model} on {target}, on a small device:", *table]
+    return [*lines, ""] if lines else []
+
+
+def _deployments(found: Summary) -> list[str]:
+    """Which artifact for edge, real time and cloud, what it gains, at what risk."""
+    lines = []
+    for one in found.choices:
+        what = one.cell.technique if one.cell else "none"
+        place = f"{one.model} on {one.target}, {deployment.NAMES[one.suite]}"
+        lines.append(f"  {place}: {what}, {one.gain}; risk: {one.risk}")
+    return ["deployment, over FP32:", *lines] if lines else []
 
 
 def _failures(found: Summary) -> list[str]:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from gauge import judge as judges
 from gauge.verdict import Status, Verdict
-from suites import ablation, choices, recording, times, training_verdicts
+from suites import (
+    ablation,
+    choices,
+    edge_verdicts,
+    recording,
+    serving_verdicts,
+    times,
+    training_verdicts,
+)
 from suites.engine import Stopped
 from suites.matrix import Cell
 
@@ -48,7 +56,7 @@ def _evidence(run: Run, cell: Cell, batch: None) -> Verdict:
     verdict = judges.judge_evidence(_claims(run, cell))
     one = choices.like(run, cell)
     extra = {"lossless": one.lossless, "stages": built.meta["stages"]}
-    extra |= choices.told(run, cell, recording.cell_command(run, one))
+    extra |= choices.told(run, cell, recording.cell_command(run, one, "evidence"))
     started = run.engine.examined(cell)["start"]
     if "error" not in started:
         extra |= started
@@ -199,5 +207,7 @@ _GATES: dict[str, Callable[..., Verdict]] = {
     "speed": _speed,
     "memory": _memory,
     **training_verdicts.GATES,
+    **edge_verdicts.GATES,
+    **serving_verdicts.GATES,
     "regression": _regression,
 }

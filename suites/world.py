@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 import zoo
 from gauge import outputs, targets
 from optimizers import artifact
+from suites.plugins import load_plugin
 
 EVALUATION_BATCH = 32
 CHECKED_BATCH = 4
@@ -157,24 +156,6 @@ def held_out(model: zoo.Model) -> Iterator[None]:
     finally:
         for name in guards:
             del vars(model)[name]
-
-
-def load_plugin(path: Path) -> None:
-    """Import a plug-in file once."""
-    # By its whole path: two plug-ins may have the same file name.
-    name = f"optgauge_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
-    if name in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path}: cannot be loaded as a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
 
 
 def weights_hash(module: torch.nn.Module) -> str:

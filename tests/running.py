@@ -38,10 +38,14 @@ class Ran:
 
 
 def suites(
-    report: Path, cache: Path, *words: str, environment: dict[str, str] | None = None
+    report: Path,
+    cache: Path,
+    *words: str,
+    environment: dict[str, str] | None = None,
+    what: str = "suites",
 ) -> Ran:
-    """Run `pytest suites/ …` from the project's folder."""
-    command = [sys.executable, "-m", "pytest", "suites", "-p", "no:cacheprovider"]
+    """Run `pytest suites/ …`, or another file of it, from the project's folder."""
+    command = [sys.executable, "-m", "pytest", what, "-p", "no:cacheprovider"]
     command += ["--report", str(report), "--cache", str(cache), *words]
     done = subprocess.run(
         command,

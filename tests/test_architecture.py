@@ -18,8 +18,9 @@ MAY_IMPORT = {
     "suites": {"zoo", "optimizers", "gauge", "reports"},
 }
 POLICY = (
-    "gauge.capability gauge.clearance gauge.names gauge.policy gauge.policy_entry "
-    "gauge.policy_fields gauge.policy_file gauge.policy_lines gauge.policy_require gauge.verdict"
+    "gauge.capability gauge.clearance gauge.names gauge.policy gauge.policy_cost "
+    "gauge.policy_entry gauge.policy_fields gauge.policy_file gauge.policy_lines "
+    "gauge.policy_require gauge.verdict"
 ).split()
 """The one part of gauge that reports may import: it reads policy.toml, and needs nothing else."""
 

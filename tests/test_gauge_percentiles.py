@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gauge.percentiles import far_out, least, table
+from gauge.percentiles import far_out, least, median_interval, table
 
 
 @pytest.mark.parametrize(("percentile", "needed"), [(50, 5), (90, 29), (99, 299)])
@@ -60,3 +60,30 @@ def test_outliers_are_those_beyond_three_interquartile_ranges():
     assert far_out([-4.1, 2.0, 3.0, 4.0, 100.0]) == 2
     assert far_out([]) == far_out([1.0, 99.0, 1.0]) == 0
     assert type(far_out([0.0] * 9 + [1.0])) is int
+
+
+@pytest.mark.parametrize(
+    ("count", "low", "high", "coverage"),
+    [
+        (1, 1, 1, 0.0),
+        (5, 1, 5, 0.9375),
+        (6, 1, 6, 0.96875),
+        (7, 1, 7, 0.984375),
+        (15, 4, 12, 0.964844),
+    ],
+)
+def test_the_median_lies_between_order_statistics(count, low, high, coverage):
+    found = median_interval(list(range(count, 0, -1)))
+    assert found == (low, high, pytest.approx(coverage, abs=1e-6))
+
+
+def test_no_samples_have_no_median():
+    with pytest.raises(ValueError, match="no samples"):
+        median_interval([])
+
+
+def test_the_interval_covers_the_median_as_often_as_it_says():
+    generator = np.random.default_rng(7)
+    draws = generator.lognormal(size=(4000, 15))
+    held = [low <= 1.0 <= high for low, high, _ in map(median_interval, draws)]
+    assert abs(np.mean(held) - 0.9648) < 0.015

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from gauge.verdict import (
+    ALWAYS_GATES,
     BATCH_GATES,
     GATES,
     SCALES,
     TRAINING_GATES,
     Status,
     Verdict,
+    deployment_of,
     severity,
     worst,
 )
@@ -20,10 +22,14 @@ from gauge.verdict import (
 
 def test_gates_are_in_the_order_they_are_asked():
     asked = ("evidence", "reload", "accuracy", "fidelity", "size", "speed", "memory")
-    assert (*asked, *TRAINING_GATES, "regression") == GATES
+    loaded = tuple(gate for gate in GATES if deployment_of(gate))
+    assert (*asked, *TRAINING_GATES, *loaded, "regression") == GATES
+    assert asked == ALWAYS_GATES
     assert (
         tuple(f"training_{one}" for one in "steps accuracy memory speed".split()) == TRAINING_GATES
     )
+    assert deployment_of("realtime_rate") == "realtime"
+    assert deployment_of("cloud_cost") == "cloud"
     assert set(BATCH_GATES) < set(GATES)
     assert set(SCALES) == set(GATES)
 

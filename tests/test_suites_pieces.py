@@ -230,6 +230,7 @@ def parsed(**given_options) -> options.Settings:
     defaults |= {"plan": False, "cache_drop": False, "seed": "0", "cell_timeout": "60"}
     defaults |= {"cache_mode": "warm", "latency_budget": None, "size_budget": None}
     defaults |= dict.fromkeys(("max_drop", "optimise_for", "allow"))
+    defaults |= {"cache_mode": "warm", "deadline": options.DEADLINE, "traffic": None}
     return options.read(Namespace(**{**defaults, **given_options}), Path("/x"))
 
 
@@ -272,6 +273,8 @@ def test_a_budget_holds_for_the_cells_that_search_and_makes_no_other_artifact_st
         ({"max_drop": ["0.1", "0.2"]}, "--max-drop: found 0.1 and 0.2, which contradict"),
         ({"allow": ["numerics", "structure"]}, "--allow: found numerics and structure, which con"),
         ({"optimise_for": ["size", "energy"]}, "--optimise-for: found size and energy"),
+        ({"deadline": "0"}, "--deadline: found '0', expected a number above 0"),
+        ({"traffic": "/no/such.csv"}, "--traffic: such.csv: cannot be read"),
         ({"threads": "100000"}, "--threads: 100000 threads asked for"),
         ({"imagenet": "/no/such/folder"}, "--imagenet: found '/no/such/folder', which is no fold"),
     ],

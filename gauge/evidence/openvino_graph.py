@@ -66,8 +66,9 @@ def _told(node: Any, name: str) -> str:
 def runtime(subject: Subject) -> Finding:
     """Compiled for the device that the target asks for; in which precision its layers run."""
     devices = list(subject.candidate.compiled_model.get_property("EXECUTION_DEVICES"))
-    wanted = subject.target.device.upper()
-    if not devices or any(device.partition(".")[0] != wanted for device in devices):
+    wanted = getattr(subject.target, "openvino_device", subject.target.device.upper())
+    family = wanted.partition(".")[0]
+    if not devices or any(device.partition(".")[0] != family for device in devices):
         text = f"asked for {wanted}, runs on {', '.join(devices) or 'nothing'}"
         return Finding(False, text, {"devices": devices})
     layers = executed(subject)

@@ -11,6 +11,7 @@ RUNTIMES = {
     "session": "onnx_graph",
     "compiled_model": "openvino_graph",
     "packages": "inductor",
+    "program": "executorch_program",
 }
 """Attribute of the candidate → module of gauge.evidence with `runtime` and `integer_share`."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from gauge import counting
 from gauge.evidence.base import WEIGHTY, Finding, Subject, claim, no_module, packed
 
 LEAST_ZEROS = 0.05
@@ -133,8 +131,6 @@ def fewer_macs(subject: Subject) -> Finding:
 
 
 def _macs(module: nn.Module, subject: Subject) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
-
     own = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
     def cast(value: Any) -> Any:
@@ -142,31 +138,8 @@ def _macs(module: nn.Module, subject: Subject) -> int:
         return value.to(own) if floating else value
 
     args, kwargs = subject.batch
-    # Not inference_mode: under it the counter sees no operators below the module's own.
-    with torch.no_grad(), _in_plain_operators(), FlopCounterMode(display=False) as counter:
-        module(*map(cast, args), **{name: cast(value) for name, value in kwargs.items()})
-    return counter.get_total_flops() // 2
-
-
-@contextlib.contextmanager
-def _in_plain_operators() -> Iterator[None]:
-    """Attention and recurrent layers as products that the counter knows.
-
-    It knows nothing of the operators that compute a whole layer at once, and a layer that was
-    opened to be pruned would seem to do more than the closed one it was made from.
-    """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            # Every use of this switch tells of Intel's GPUs.
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    cast_kwargs = {name: cast(value) for name, value in kwargs.items()}
+    return counting.work(module, (tuple(map(cast, args)), cast_kwargs)).macs
 
 
 @claim("half")

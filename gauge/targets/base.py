@@ -31,6 +31,13 @@ class Target:
     standard: ClassVar[tuple[str, ...] | None] = None
     """Globs over `model-technique`: what the standard matrix holds here; None is everything."""
 
+    techniques: ClassVar[tuple[str, ...] | None] = None
+    """Techniques whose artifacts this device can run, as a pipeline's last stage; None is any.
+
+    For devices that torch does not know: everything else would compute on the host, and its times
+    would be stored under this name.
+    """
+
     threads: int = 1
 
     def missing(self) -> str | None:

@@ -1,0 +1,252 @@
+"""Loads of suites/test_realtime.py and test_cloud.py: each once, FP32's shared by its rivals."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from gauge.judge_serving import invalid
+from gauge.machine import allowance
+from gauge.serving import traffic
+from suites import matrix
+from suites.durations import Durations
+from suites.engine import Engine
+from suites.matrix import Cell
+from suites.naming import BASELINE
+from suites.privacy import scrub
+
+FOLDER = "load"
+PEAK = 4.0
+"""The built-in day's peak in rates of one FP32 replica."""
+MOST_DAY = 1_000_000
+"""Queries of the built-in day: a fast model gets a lower peak."""
+
+
+class Effort(NamedTuple):
+    """Least seconds of a run that counts and of a probe, and processes a side."""
+
+    seconds: float
+    probe: float
+    processes: int
+
+
+EFFORTS = {
+    "quick": Effort(1.0, 0.5, 2),
+    "standard": Effort(5.0, 1.0, 2),
+    "thorough": Effort(60.0, 3.0, 4),
+}
+
+
+class Serving:
+    """What the suites ask of a run's engine; every load is a timed section of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.settings = engine, engine.settings
+        self.effort = EFFORTS[engine.settings.effort]
+        self.trace = traffic.read(self.settings.traffic) if self.settings.traffic else None
+
+    def baseline(self, cell: Cell) -> Cell:
+        """FP32 on the cell's device, which it is told against."""
+        target = self.engine.device_of(cell.target)
+        return matrix.cell(self.engine.catalog, cell.model, BASELINE, target)
+
+    def arguments(self, cell: Cell) -> dict[str, Any]:
+        """What every load of a cell is told."""
+        engine = self.engine
+        return {
+            **engine.arm(cell),
+            "artifact": str(engine.artifact(cell).path),
+            "baseline_outputs": str(engine.baseline(cell.model, cell.target).outputs),
+            "deadline": self.settings.deadline,
+            "seconds": self.effort.seconds,
+            "probe_seconds": self.effort.probe,
+        }
+
+    def load(self, cell: Cell, function: str, name: str, **more: Any) -> dict[str, Any]:
+        """One load, its logs below the report's folder without names of this machine."""
+        folder = self.settings.report / FOLDER / cell.id / name
+
+        def make() -> dict[str, Any]:
+            arguments = {**self.arguments(cell), "folder": str(folder), **more}
+            try:
+                return self.engine.job(function, cell.id, "load", arguments, timed=True)
+            finally:
+                _clean(folder)
+
+        return self.engine.once((function, name, cell), make)
+
+    def realtime(self, cell: Cell) -> dict[str, Any]:
+        """Latencies, the search for a policy, and rates that count: first process."""
+        return self.load(cell, "serving_realtime", "realtime")
+
+    def realtime_runs(self, cell: Cell) -> list[dict[str, Any]]:
+        """The best policy's rate in every process; empty where none keeps the deadline."""
+        first = self.realtime(cell)
+        return self._runs(cell, first, "realtime", 1, self.settings.threads.count)
+
+    def cloud(self, cell: Cell) -> dict[tuple[int, int], dict[str, Any]]:
+        """By instances and threads: Offline, the search, and a rate that counts."""
+        return {
+            (instances, threads): self.load(
+                cell,
+                "serving_cloud",
+                f"cloud-{instances}x{threads}",
+                instances=instances,
+                threads=threads,
+            )
+            for instances, threads in layouts(host_cpus())
+        }
+
+    def cloud_runs(self, cell: Cell, kind: str) -> list[dict[str, Any]]:
+        """The best layout's runs, one a process. kind: "offline", or "best" for Server."""
+        found = self.cloud(cell)
+        rated = {key: one[kind]["rate"] for key, one in found.items() if one[kind]}
+        if not rated:
+            return []
+        instances, threads = max(rated, key=lambda key: rated[key] or 0.0)
+        first = found[instances, threads]
+        runs = self._runs(cell, first, f"cloud-{kind}", instances, threads, kind)
+        return [{**run, "instances": instances, "threads": threads} for run in runs]
+
+    def _runs(
+        self,
+        cell: Cell,
+        first: dict[str, Any],
+        name: str,
+        instances: int,
+        threads: int,
+        kind: str = "best",
+    ) -> list[dict[str, Any]]:
+        run = first[kind]
+        if run is None:
+            return []
+        rest = [
+            self.load(
+                cell,
+                "serving_confirm",
+                f"{name}-{number}",
+                number=number,
+                instances=instances,
+                threads=threads,
+                policy=_policy(run),
+                rate=_asked(first) if kind == "best" else None,
+                offline=kind == "offline",
+            )
+            for number in range(1, self.effort.processes)
+        ]
+        return [run, *(one[kind] for one in rest)]
+
+    def answers(self, cell: Cell, suite: str) -> dict[str, Any]:
+        """The evaluation split asked under the load that the suite measures."""
+        more: dict[str, Any] = {"rate": None}
+        if suite == "realtime":
+            first = self.realtime(cell)
+            chosen = first["best"] or first["search"]["nearest"]
+            more["rate"] = 0.9 * first["best"]["rate"] if first["best"] else None
+        else:
+            first = next(iter(self.cloud(cell).values()))
+            chosen = first["offline"]
+        more["policy"] = _policy(chosen)
+        more["scenario"] = "Server" if suite == "realtime" else "Offline"
+        return self.load(cell, "serving_answers", f"{suite}-answers", **more)
+
+    def overhead(self, cell: Cell) -> dict[str, Any]:
+        """What LoadGen and the way to a server cost by themselves, once a run."""
+        folder = self.settings.report / FOLDER / "overhead"
+
+        def make() -> dict[str, Any]:
+            arguments = {"target": cell.target, "folder": str(folder)}
+            try:
+                return self.engine.job("serving_overhead", "LoadGen", "load", arguments, timed=True)
+            finally:
+                _clean(folder)
+
+        return self.engine.once(("serving_overhead",), make)
+
+    def simulated(self, cell: Cell) -> dict[str, Any] | None:
+        """The simulated fleet of a cell over the trace; None where no rate keeps the objective."""
+
+        def make() -> dict[str, Any] | None:
+            trace = self._traffic(cell)
+            runs = self.cloud_runs(cell, "best")
+            if trace is None or not runs:
+                return None
+            run = runs[0]
+            threads = run["threads"]
+            cold = self.load(cell, "serving_cold", "cold", threads=threads)["cold_start_s"]
+            replica = {
+                "policy": _policy(run),
+                "services": self.cloud(cell)[run["instances"], threads]["services"],
+                "rate": median(one["rate"] for one in runs),
+                "cold_start": cold,
+                "instances": run["instances"],
+            }
+            arguments = {
+                "replica": replica,
+                "trace": [list(trace.rates), trace.step, trace.name],
+                "deadline": self.settings.deadline,
+            }
+            found = self.engine.job("serving_fleet", cell.id, "simulate", arguments)
+            bad = next((one for one in runs if not one["valid"]), None)
+            doubt = None if bad is None else invalid(bad)
+            return {**found, "cold_start_s": cold, "replica_rate": replica["rate"], "doubt": doubt}
+
+        return self.engine.once(("fleet", cell), make)
+
+    def _traffic(self, cell: Cell) -> traffic.Trace | None:
+        """The user's, or a day whose peak is four FP32 replicas'."""
+        if self.trace is not None:
+            return self.trace
+        runs = self.cloud_runs(self.baseline(cell), "best") or self.cloud_runs(cell, "best")
+        if not runs:
+            return None
+        peak = PEAK * median(run["rate"] for run in runs)
+        return traffic.day(peak * min(1.0, MOST_DAY / traffic.day(peak).queries))
+
+
+def _policy(run: dict[str, Any]) -> list[float]:
+    """A run's largest batch, and its wait in s."""
+    return [run["largest_batch"], run["wait_ms"] / 1000]
+
+
+def _asked(first: dict[str, Any]) -> float:
+    """Where a further process begins: at the rate that was found, not at the one that counted."""
+    return first["search"]["best"]["rate"]
+
+
+def host_cpus() -> int:
+    """The whole CPUs that this process may use."""
+    return max(1, math.floor(allowance().cpus))
+
+
+def layouts(cpus: int) -> Sequence[tuple[int, int]]:
+    """Instances and threads that fill this host, and one instance with one thread."""
+    found = [(1, 1)]
+    threads = 1
+    while threads <= cpus:
+        found.append((cpus // threads, threads))
+        threads *= 2
+    return list(dict.fromkeys([*found, (1, cpus)]))
+
+
+def _clean(folder: Path) -> None:
+    """Rewrite LoadGen's logs without names of this machine."""
+    for path in sorted(folder.rglob("mlperf_log_*.txt")):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(scrub(path.read_text(errors="replace")))
+        temporary.replace(path)
+
+
+def expected(durations: Durations, cell: Cell, gate: str) -> float:
+    """Seconds that a gate will take, by earlier durations: a cell's gates share its loads."""
+    jobs = {
+        "realtime_answers": ("serving_realtime", 2),
+        "cloud_answers": ("serving_cloud", 2 * len(layouts(host_cpus()))),
+    }
+    if gate not in jobs:
+        return 0.0
+    return jobs[gate][1] * durations.guess(cell.id, "load")
