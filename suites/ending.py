@@ -65,7 +65,7 @@ def _export(run: Run, *, releasable: bool) -> None:
         process = Process("controller", number)
         run.engine = Engine(run.settings, run.catalog, run.progress, process)
         measured = {record["id"] for record in run.records.values()}
-        run.asked_cells = [cell for cell in {*run.cells, *run.deployed} if cell.id in measured]
+        run.asked_cells = [one for one in run.every_cell if one.id in measured]
         run.run_id = run.header["run"]
     run.told = exporting.export(run, releasable=releasable)
 

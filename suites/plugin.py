@@ -116,9 +116,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not ours:
         return
     # Cell by cell, so that a cell's answers come together, but for those asked late. What is not
-    # ours keeps its place in front. Those under load come as they were chosen, FP32 first.
-    cells = dict.fromkeys([*run.deployed, *run.cells])
-    order = {cell.id: number for number, cell in enumerate(cells)}
+    # ours keeps its place in front.
+    order = {cell.id: number for number, cell in enumerate(run.every_cell)}
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         cell, gate = _asked(item)
@@ -142,7 +141,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from suites.distribution import ByCell
 
-    return ByCell(config, log, [*run.cells, *run.deployed], run.settings.batches)
+    return ByCell(config, log, run.every_cell, run.settings.batches)
 
 
 def _asks_suites(config: pytest.Config) -> bool:

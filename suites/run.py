@@ -144,6 +144,11 @@ class Run:
             worker=worker is not None,
         )
 
+    @property
+    def every_cell(self) -> list[Cell]:
+        """The cells of all suites; those under load come as they were chosen, FP32 first."""
+        return list(dict.fromkeys([*self.deployed, *self.cells]))
+
     def cells_of(self, gate: str) -> list[Cell]:
         """The cells that a gate is asked of."""
         if deployment_of(gate) is not None:
