@@ -9,7 +9,7 @@ import shutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reports_fixtures import cell, run_record
+from reports_fixtures import cell, run_record, verdict
 
 from reports import __main__ as command
 from reports import approval, records, release
@@ -212,3 +212,12 @@ def test_an_expired_waiver_and_a_failure_approve_nothing():
     for status in ("FAIL", "ERROR", "REFUSED", "INCONCLUSIVE", "NO_BASELINE"):
         verdicts[0]["status"] = status
         assert not approval.passes(verdicts)
+
+
+def test_what_was_only_trained_or_put_under_load_is_no_artifact_to_approve():
+    trained = {**verdict("vit", "amp_bf16", "size"), "gate": "training_steps"}
+    found = [trained, {**verdict("vit", "x", "size"), "gate": "cloud_offline"}]
+    assert approval.approvable(Records(run_record(), found)) == ([], [])
+    judged = [*found, verdict("vit", "x", "size")]
+    (told,) = approval.approvable(Records(run_record(), judged))[1]
+    assert "vit-x-cpu, not asked for evidence" in told

@@ -250,6 +250,14 @@ def test_a_run_leaves_what_it_certified_and_takes_back_what_it_did_not(tmp_path)
     assert set(again.known) == {"digits_mlp-dynamic_int8-cpu"}
 
 
+def test_what_chooses_its_pipeline_itself_is_certified_by_no_name_of_its_own(tmp_path):
+    known = Certified(tmp_path / certified.FILE)
+    records = judged("auto")
+    records[0]["evidence"] = {**records[0]["evidence"], "found": {"pipeline": "onnxruntime"}}
+    known.add(Records(run_record(), records))
+    assert known.known == {}
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"a": 1}', '{"a": {"model": "m"}}', '{"a": {"speed": "fast"}}']
 )
