@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from reports import formats, search_chart, svg
 from reports.cells import Cell
-from reports.charts import COLOURS, MARKS, draw
+from reports.charts import COLOURS, MARKS, draw, dress
 from reports.plain import listing as _listing
 from reports.plain import mapping as _mapping
 from reports.plain import number as _number
@@ -120,7 +120,7 @@ def plot(cell: Cell, prefix: str) -> Markup:
         ax.axhline(100 * most, color=svg.INK, lw=1, ls="--", alpha=0.6)
     ax.set_xscale("log")
     _ticks(ax)
-    search_chart.dress(ax, UNITS.get(field, "MB"), "drop, points")
+    dress(ax, UNITS.get(field, "MB"), "drop, points")
     text = (
         f"{formats.count(len(points), 'trial')} by cost and drop on validation: filled is good "
         "enough, ringed was chosen; the line is the drop that is allowed."

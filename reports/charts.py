@@ -213,17 +213,7 @@ def _canvas(axes: Axes, limits: tuple[float | None, float | None], inches: tuple
     ax.set_xlim(*axes.x)
     ax.set_ylim(axes.y[1], axes.y[0])
     _ticks(ax, axes)
-    ax.set_xlabel("speedup over eager FP32", fontsize=10)
-    ax.set_ylabel("accuracy drop, points", fontsize=10)
-    ax.patch.set_visible(False)
-    figure.patch.set_visible(False)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set(color=svg.INK, alpha=0.4)
-    ax.tick_params(colors=svg.INK, labelsize=9, length=3)
-    for text in (ax.xaxis.label, ax.yaxis.label):
-        text.set_color(svg.INK)
+    dress(ax, "speedup over eager FP32", "accuracy drop, points")
     speed, drop = (
         bound if _within(bound, span) else None
         for bound, span in zip(limits, (axes.x, axes.y), strict=True)
@@ -235,6 +225,19 @@ def _canvas(axes: Axes, limits: tuple[float | None, float | None], inches: tuple
     if speed is not None and drop is not None:
         ax.fill_between([speed, axes.x[1]], drop, axes.y[0], color=svg.INK, alpha=0.06, lw=0)
     return figure, ax
+
+
+def dress(ax: Any, x: str, y: str) -> None:
+    """Axes without a box, in the page's ink; x, y: what they are called."""
+    ax.set_xlabel(x, fontsize=10, color=svg.INK)
+    ax.set_ylabel(y, fontsize=10, color=svg.INK)
+    ax.tick_params(colors=svg.INK, labelsize=9, length=3)
+    ax.patch.set_visible(False)
+    ax.figure.patch.set_visible(False)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set(color=svg.INK, alpha=0.4)
 
 
 def _within(bound: float | None, span: tuple[float, float]) -> bool:

@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports import formats, names, search_chart, svg
+from reports import formats, names, svg
 from reports.cells import Cell
-from reports.charts import COLOURS, draw
+from reports.charts import COLOURS, draw, dress
 from reports.plain import listing as _listing
 from reports.plain import mapping as _mapping
 from reports.plain import number as _number
@@ -56,7 +56,7 @@ def plot(cell: Cell, prefix: str) -> Markup:
         ax.barh([place], [level], height=0.7, gid=gid, **look)
     ax.set_yticks(range(len(shown)), [names.short(name, LONGEST) for name, _ in shown])
     ax.invert_yaxis()
-    search_chart.dress(ax, "dB at the output with this layer alone in 8 bits", "")
+    dress(ax, "dB at the output with this layer alone in 8 bits", "")
     ax.tick_params(axis="y", colors=svg.INK)
     more = f" of {len(told)}" if len(told) > len(shown) else ""
     text = f"{formats.count(len(shown), 'layer')}{more}, the most sensitive first"

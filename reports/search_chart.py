@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from reports import formats, names, svg
 from reports.cells import Cell
-from reports.charts import COLOURS, draw
+from reports.charts import COLOURS, draw, dress
 from reports.plain import listing as _listing
 from reports.plain import mapping as _mapping
 from reports.plain import number as _number
@@ -173,19 +173,6 @@ def _front(told: list[Trial]) -> list[Trial]:
         if not front or one[1] > front[-1][1]:
             front.append(one)
     return front
-
-
-def dress(ax: Any, x: str, y: str) -> None:
-    """Axes without a box, in the page's ink; x, y: what they are called."""
-    ax.set_xlabel(x, fontsize=10, color=svg.INK)
-    ax.set_ylabel(y, fontsize=10, color=svg.INK)
-    ax.tick_params(colors=svg.INK, labelsize=9, length=3)
-    ax.patch.set_visible(False)
-    ax.figure.patch.set_visible(False)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set(color=svg.INK, alpha=0.4)
 
 
 def _search(notes: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports import formats, names, svg
 from reports.cells import Cell
-from reports.charts import COLOURS, MOST_PLOTS, Plot, draw
+from reports.charts import COLOURS, MOST_PLOTS, Plot, draw, dress
 from reports.plain import listing, mapping, number
 from reports.training import evidence
 
@@ -48,15 +48,7 @@ def _plot(prefix: str, cell: Cell, drawn: list[Any]) -> Plot | None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    ax.set_xlabel("step", fontsize=10, color=svg.INK)
-    ax.set_ylabel("training loss", fontsize=10, color=svg.INK)
-    ax.patch.set_visible(False)
-    figure.patch.set_visible(False)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set(color=svg.INK, alpha=0.4)
-    ax.tick_params(colors=svg.INK, labelsize=9, length=3)
+    dress(ax, "step", "training loss")
     handles, labels = ax.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     ax.legend(once.values(), once.keys(), frameon=False, fontsize=9, labelcolor=svg.INK)

@@ -198,9 +198,10 @@ class Engine:
 
     # The cache
 
-    def _cached(
+    def cached(
         self, kind: str, key: dict[str, Any], build: Callable[[Path], dict[str, Any]]
     ) -> Entry:
+        """The entry of a kind that a key names: as it was kept, or built now in a folder."""
         name = digest(key)
         with self.cache.lock(kind, name):
             try:
@@ -236,7 +237,7 @@ class Engine:
             return self.job("prepare", model, "train", arguments, keep=False)
 
         def make() -> Entry:
-            return self._cached("weights", keys.weights(self.catalog, model, self.settings), build)
+            return self.cached("weights", keys.weights(self.catalog, model, self.settings), build)
 
         return self.once(("weights", model), make)
 
@@ -318,7 +319,7 @@ class Engine:
             key = keys.artifact(self.catalog, cell, self.settings, sha256, considered["files"])
             self.artifact_keys[cell] = digest(key)
             kept = self.cache.path("unfinished", digest(key))
-            entry = self._cached("artifacts", key, lambda directory: build(directory, kept))
+            entry = self.cached("artifacts", key, lambda directory: build(directory, kept))
             # Its key says so as well; an entry whose key was rewritten is caught here.
             if entry.meta.get("weights", sha256) != sha256:
                 raise Stopped(

@@ -305,11 +305,16 @@ def _whole(name: str, text: str, least: int) -> int:
     return value
 
 
-def _positive(name: str, text: str) -> float:
+def _float(text: str) -> float:
+    """The number that a text is; NaN, which is within no bounds, for any other."""
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = math.nan
+        return math.nan
+
+
+def _positive(name: str, text: str) -> float:
+    value = _float(text)
     if not (math.isfinite(value) and value > 0):
         raise pytest.UsageError(f"{name}: found {text!r}, expected a number above 0")
     return value
@@ -343,10 +348,7 @@ def _goal(options: Namespace) -> dict[str, Any]:
 
 
 def _share(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _float(text)
     if not 0 < value < 1:
         raise pytest.UsageError(
             f"{name}: found {text!r}, expected a share of the score above 0 and below 1, such as "

@@ -56,7 +56,7 @@ class Training:
             return engine.job("training_run", label, "train", arguments, keep=False)
 
         return engine.once(
-            ("training", digest(key)), lambda: engine._cached("trainings", key, build)
+            ("training", digest(key)), lambda: engine.cached("trainings", key, build)
         )
 
     def memory(self, cell: Cell, number: int, *, candidate: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -146,6 +147,28 @@ def floating(operators: Mapping[str, int]) -> int:
 def plain_floats(value: torch.Tensor) -> torch.Tensor:
     """FP32 in place of the target's format: the baseline is in FP32 whatever that is."""
     return value.float() if value.is_floating_point() else value
+
+
+def description(subject: Subject) -> dict[str, Any]:
+    """What the artifact says of itself (`artifact.json`); empty where it says nothing."""
+    path = subject.directory / "artifact.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def noted(subject: Subject, *names: str) -> dict[str, Any] | None:
+    """{"params", "notes", "first", "last"} of the first stage with these notes, or None.
+
+    From the artifact's own description. first, last: whether no stage came before, or after.
+    """
+    stages = description(subject).get("stages", [])
+    for index, stage in enumerate(stages):
+        notes = stage.get("notes", {})
+        if all(name in notes for name in names):
+            last = index == len(stages) - 1
+            params = stage.get("params", {})
+            return {"params": params, "notes": notes, "first": index == 0, "last": last}
+    return None
 
 
 def no_module(what: str) -> Finding:

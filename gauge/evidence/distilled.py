@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gauge.evidence.base import Finding, Subject, claim, plain_floats
+from gauge.evidence.base import Finding, Subject, claim, noted, plain_floats
 from gauge.outputs import flatten, fresh, map_tensors
 
 FARTHEST = 0.5
@@ -98,15 +97,8 @@ def teacher_hash(module: nn.Module) -> str:
 
 def _record(subject: Subject) -> dict[str, Any] | None:
     """Notes and params of the stage that taught, from the artifact's own description."""
-    path = subject.directory / "artifact.json"
-    if not path.is_file():
-        return None
-    stages = json.loads(path.read_text(encoding="utf-8")).get("stages", [])
-    for index, stage in enumerate(stages):
-        notes = stage.get("notes", {})
-        if "teacher" in notes and "loss_check" in notes:
-            return {**stage.get("params", {}), **notes, "first": index == 0}
-    return None
+    found = noted(subject, "teacher", "loss_check")
+    return found and {**found["params"], **found["notes"], "first": found["first"]}
 
 
 def _disagreements(record: dict[str, Any], subject: Subject, numbers: dict[str, Any]) -> list[str]:

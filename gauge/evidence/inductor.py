@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from gauge.evidence.base import WEIGHTY, Finding, Subject
+from gauge.evidence.base import WEIGHTY, Finding, Subject, description
 
 _WITH_WEIGHTS = ("convolution", "deconvolution", "matmul", "inner_product", "rnn")
 _TYPE = re.compile(r"\b(src|wei)(?:_layer)?:([a-z0-9]+)")
@@ -179,7 +178,5 @@ def integer_share(subject: Subject) -> Finding:
 
 def _planned(subject: Subject) -> int | None:
     """How many layers the technique says it quantised: fewer must not have run."""
-    path = subject.directory / "artifact.json"
-    details = json.loads(path.read_text()).get("details", {}) if path.is_file() else {}
-    planned = details.get("quantised")
+    planned = description(subject).get("details", {}).get("quantised")
     return int(planned) if planned is not None else None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gauge.evidence import auto
-from gauge.evidence.base import Finding, Subject, claim
+from gauge.evidence.base import Finding, Subject, claim, noted
 
 NO_RECORD = Finding(False, "the artifact holds no record of a search", {"opaque": True})
 
@@ -123,12 +123,5 @@ def _within(trial: dict[str, Any], limits: dict[str, Any]) -> bool:
 
 def _record(subject: Subject) -> dict[str, Any] | None:
     """Notes of the stage that searched, from the artifact's own description."""
-    path = subject.directory / "artifact.json"
-    if not path.is_file():
-        return None
-    stages = json.loads(path.read_text(encoding="utf-8")).get("stages", [])
-    for index, stage in enumerate(stages):
-        notes = stage.get("notes", {})
-        if "search" in notes and "budget" in notes:
-            return {**notes, "last": index == len(stages) - 1}
-    return None
+    found = noted(subject, "search", "budget")
+    return found and {**found["notes"], "last": found["last"]}

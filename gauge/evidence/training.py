@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from gauge.evidence.base import Finding, Subject, claim
+from gauge.evidence.base import Finding, Subject, claim, description
 from gauge.evidence.inductor import constants, packages
 
 LEAST_MOVED = 1e-4
@@ -98,7 +97,5 @@ def _distance(scale: Tensor, pools: list[NDArray[Any]]) -> float:
 
 
 def _said(subject: Subject) -> dict[str, int]:
-    path = subject.directory / "artifact.json"
-    details = json.loads(path.read_text()).get("details", {}) if path.is_file() else {}
-    fake: dict[str, int] = details.get("fake_quant", {})
+    fake: dict[str, int] = description(subject).get("details", {}).get("fake_quant", {})
     return fake
