@@ -22,20 +22,10 @@ from typing import Any
 import torch
 
 from gauge import affinity, cold, energy, monitors, percentiles, steady
+from gauge.length import SEGMENT_S
 from gauge.outputs import Batch
 from gauge.segments import MOST_CALLS, Call, Runner
 from gauge.targets import Target
-
-SEGMENT_S = 0.010
-"""Shortest time taken at once: long against the clock's and a switch's own cost.
-
-Note: between-process SD of A/A log-ratios on a shared 2-core machine, one thread, 0.6 to 1.2 s a
-process. Otherwise idle: 0.4 to 1.3 % at one hour (MLP, LSTM, ViT; ResNet-18 0.9 to 2.1 %), 1.1 to
-3.3 % at another. Bootstrapping a process's blocks predicts as much, so more blocks help and the
-process itself adds little. Both cores busy: 1.9 to 6 %, and 0.7 to 1.5 % with segments of 2.5 ms;
-8 % and more with either at a load of 5. No mean, quartile or minimum repeated better throughout
-than the median of blocks.
-"""
 
 BLOCKS = 6
 """Fewest blocks (of two segments an arm) that give a median."""

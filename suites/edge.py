@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from gauge.length import Length
 from suites import matrix
 from suites.catalog import CLASS_OF, ROOT, Catalog, Definition
 from suites.durations import Durations
@@ -18,7 +19,7 @@ STARTS = {"quick": 6, "standard": 7, "thorough": 15}
 PROCESSES = {"quick": 2, "standard": 3, "thorough": 6}
 """Processes that time a call, beside FP32 in turns."""
 
-CALL_SECONDS, CALL_BLOCKS = 0.6, 6
+CALLS = Length(seconds=0.6, least_blocks=6)
 
 
 class Edge:
@@ -108,15 +109,7 @@ class Edge:
         batch = self.batch(cell)
 
         def make(number: int) -> dict[str, Any]:
-            found = self.engine.speed_process(
-                cell,
-                {batch: CALL_SECONDS},
-                {batch: CALL_BLOCKS},
-                number,
-                cell.id,
-                control=False,
-                singles={batch: 0.0},
-            )
+            found = self.engine.speed_process(cell, {batch: CALLS}, number, cell.id, control=False)
             measured: dict[str, Any] = found["batches"][str(batch)]
             return measured
 

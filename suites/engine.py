@@ -6,12 +6,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gauge.cache import Cache, DamagedEntry, Entry, digest
 from gauge.isolation import Outcome, Workers
+from gauge.length import Length
 from gauge.order import candidate_first
 from gauge.turns import LockError
 from gauge.verdict import Status
@@ -379,28 +380,23 @@ class Engine:
     def speed_process(
         self,
         cell: Cell,
-        seconds: dict[int, float],
-        blocks: dict[int, int],
+        lengths: dict[int, Length],
         number: int,
         label: str,
         *,
         control: bool,
-        singles: dict[int, float],
         earlier: Path | None = None,
     ) -> dict[str, Any]:
         """One process that times baseline and candidate (or, for A/A, its copy) in turns.
 
-        seconds: how long to time each batch size, warm-up not counted. blocks: the fewest blocks
-        of each, which a slow model needs longer for. singles: seconds for single calls. earlier:
-        an artifact to take the baseline's place.
+        lengths: how long to time each batch size, warm-up not counted. earlier: an artifact to
+        take the baseline's place.
         """
         arguments = {
             **self.arm(cell),
             "artifact": None if control else str(self.artifact(cell).path),
-            "batches": list(seconds),
-            "seconds": {str(batch): length for batch, length in seconds.items()},
-            "least_blocks": {str(batch): blocks[batch] for batch in seconds},
-            "single_seconds": {str(batch): singles[batch] for batch in seconds},
+            "batches": list(lengths),
+            "lengths": {str(batch): asdict(length) for batch, length in lengths.items()},
             "number": number,
             "candidate_first": candidate_first(self.settings.seed, label, number),
             "cache_mode": self.settings.cache_mode,

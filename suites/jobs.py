@@ -398,12 +398,10 @@ def speed(arguments: dict[str, Any]) -> dict[str, Any]:
             world.target,
             world.baseline_target.cast(example),
             (world.baseline_target if control else world.target).cast(example),
-            seconds=arguments["seconds"][str(batch)],
-            least_blocks=arguments["least_blocks"][str(batch)],
+            **arguments["lengths"][str(batch)],
             candidate_first=arguments["candidate_first"],
             watch=recompiles.watch,
             cache_mode=arguments["cache_mode"],
-            single_seconds=arguments["single_seconds"][str(batch)],
             # A GPU's counter takes seconds: two processes tell of energy, the others of time.
             with_energy=arguments["number"] < stopwatch.ENERGY_PROCESSES,
             verify=None if control else stopwatch.verified(world, candidate, batch),

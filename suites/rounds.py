@@ -6,11 +6,13 @@ would then look like that cell's own speed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from gauge.length import Length
 from gauge.sequential import LOOKS as ALL_LOOKS
 from gauge.sequential import QUICK_LOOKS, Outcome, decide
 from gauge.verdict import Status
@@ -21,13 +23,21 @@ from suites.options import Settings
 
 LOOKS = {"quick": QUICK_LOOKS, "standard": ALL_LOOKS, "thorough": ALL_LOOKS}
 CONTROLS = 5
-# Between-process SD was no better with longer processes; a reported batch decides nothing.
-GATED_SECONDS, REPORTED_SECONDS = 0.6, 0.3
-GATED_BLOCKS, REPORTED_BLOCKS = 6, 1
+# Between-process SD was no better with longer processes. Single calls are for percentiles.
+GATED = Length(seconds=0.6, least_blocks=6, single_seconds=0.2)
+BARE = Length(seconds=0.6, least_blocks=6)
+"""Where nobody asks for percentiles: A/A cells, confirmed regressions."""
+REPORTED = Length(seconds=0.3, least_blocks=1)
+"""A batch size that decides nothing."""
+BRIEF = Length(seconds=0.08, least_blocks=4, segment=0.005)
+"""Once a cell is far below its limit, more processes are needed and not more of each: its FAIL
+takes up to 12. Four blocks are the fewest that the steady-state check looks at."""
+
+FAR = math.log(1.25)
+"""How far below its limit every process must lie: sharing a core moves one by 5 to 15 %."""
+
 # With cold caches most of the time goes into emptying them, and a segment holds a call or two.
 COLD_TIMES = 4
-# For latency percentiles, after the blocks; pooled over the processes of a gate.
-SINGLE_SECONDS = 0.2
 
 
 @dataclass
@@ -63,6 +73,21 @@ class Track:
             self.runs.append([])
             return True
         return False
+
+    @property
+    def far(self) -> bool:
+        """Whether every process so far lies so far below the limit that none need be precise."""
+        if self.limit is None:
+            return False
+        ratios = [one for run in range(len(self.runs)) for one in self.ratios(run)]
+        return bool(ratios) and max(ratios) <= math.log(self.limit) - FAR
+
+    @property
+    def length(self) -> Length:
+        """How long its next process takes."""
+        if self.reported:
+            return REPORTED
+        return BRIEF if self.far else GATED
 
     def _call(self, run: int) -> Outcome:
         assert self.limit is not None
@@ -104,6 +129,11 @@ class Lane:
     repeated: str | None = None
     earlier: Path | None = None
 
+    def length(self, batch: int) -> Length:
+        """How long the next process times a batch size."""
+        wanted = self.tracks[batch].length
+        return BARE if wanted == GATED and (self.control or self.earlier) else wanted
+
     def open_batches(self) -> list[int]:
         return [batch for batch, track in self.tracks.items() if track.open]
 
@@ -119,13 +149,11 @@ class Timer(Protocol):
     def speed_process(
         self,
         cell: Cell,
-        seconds: dict[int, float],
-        blocks: dict[int, int],
+        lengths: dict[int, Length],
         number: int,
         label: str,
         *,
         control: bool,
-        singles: dict[int, float],
         earlier: Path | None = None,
     ) -> dict[str, Any]: ...
 
@@ -203,13 +231,8 @@ class Rounds:
 
     def _time(self, lane: Lane) -> None:
         batches = lane.open_batches()
-        reported = {batch: lane.tracks[batch].reported for batch in batches}
         times = COLD_TIMES if self.engine.settings.cache_mode == "cold" else 1
-        lengths = {True: times * REPORTED_SECONDS, False: times * GATED_SECONDS}
-        seconds = {one: lengths[reported[one]] for one in batches}
-        blocks = {one: REPORTED_BLOCKS if reported[one] else GATED_BLOCKS for one in batches}
-        spared = {one: bool(lane.control or lane.earlier or reported[one]) for one in batches}
-        singles = {one: 0.0 if spared[one] else times * SINGLE_SECONDS for one in batches}
+        lengths = {one: lane.length(one).times(times) for one in batches}
         if lane.number % 2 and any(not lane.tracks[one].runs[-1] for one in batches):
             # A fresh run begins with a pair of its own, or its orders would not be balanced.
             lane.number += 1
@@ -217,12 +240,10 @@ class Rounds:
         def process() -> dict[str, Any]:
             return self.engine.speed_process(
                 lane.cell,
-                seconds,
-                blocks,
+                lengths,
                 lane.number,
                 self._label(lane),
                 control=lane.control,
-                singles=singles,
                 earlier=lane.earlier,
             )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gauge.cache import Entry, digest
+from gauge.length import Length
 from gauge.order import candidate_first
 from suites import keys
 from suites.engine import Engine
@@ -101,13 +103,11 @@ class Steps:
     def speed_process(
         self,
         cell: Cell,
-        seconds: dict[int, float],
-        blocks: dict[int, int],
+        lengths: dict[int, Length],
         number: int,
         label: str,
         *,
         control: bool,
-        singles: dict[int, float],
         earlier: Path | None = None,
     ) -> dict[str, Any]:
         """One process that takes steps of FP32 training and of the technique's in turns.
@@ -121,9 +121,7 @@ class Steps:
             **common(cell),
             "control": control,
             "batch": STEP,
-            "seconds": seconds[STEP],
-            "least_blocks": blocks[STEP],
-            "single_seconds": singles[STEP],
+            "length": asdict(lengths[STEP]),
             "number": number,
             "candidate_first": candidate_first(self.settings.seed, label, number),
         }

@@ -96,11 +96,9 @@ def training_speed(arguments: dict[str, Any]) -> dict[str, Any]:
         world.target,
         (tuple(one.to(world.target.device) for one in batch), {}),
         (tuple(one.to(world.target.device) for one in batch), {}),
-        seconds=arguments["seconds"],
-        least_blocks=arguments["least_blocks"],
+        **arguments["length"],
         candidate_first=arguments["candidate_first"],
         watch=recompiles.watch,
-        single_seconds=arguments["single_seconds"],
         with_energy=arguments["number"] < stopwatch.ENERGY_PROCESSES,
     )
     return {"batches": {name: {**measured.as_dict(), "samples_a_step": len(batch[1])}}}

@@ -14,11 +14,12 @@ from typing import Any
 from gauge import sequential
 from gauge.isolation import Workers
 from gauge.judge import judge_speed
+from gauge.length import Length
 from gauge.order import candidate_first
 from gauge.policy_entry import Limit
 from gauge.turns import Turns
 from suites.engine import PRELOAD, THREAD_VARIABLES
-from suites.rounds import Track
+from suites.rounds import BRIEF, Track
 
 HERE = Path(__file__).resolve().parent
 MODELS = ("proof_mlp", "proof_lstm", "proof_conv")
@@ -99,7 +100,7 @@ class Lab:
         return folder, found["products"]
 
     def process(
-        self, model: str, number: int, seed: int, seconds: float, artifact: Path | None = None
+        self, model: str, number: int, seed: int, length: Length, artifact: Path | None = None
     ) -> dict[str, Any]:
         """One fresh process that times baseline and candidate in turns, as suites.jobs does it."""
         # Two proofs, or a proof and a run of the suites, never time at once.
@@ -110,15 +111,18 @@ class Lab:
                 weights=str(self.weights(model)),
                 artifact=str(artifact) if artifact else None,
                 batches=[BATCH],
-                seconds={str(BATCH): seconds},
-                least_blocks={str(BATCH): max(1, round(seconds / 0.05))},
-                single_seconds={str(BATCH): 0.0},
+                lengths={str(BATCH): dataclasses.asdict(length)},
                 candidate_first=candidate_first(seed, model, number),
                 cache_mode="warm",
                 number=ENERGY_PROCESSES,  # no process of the proof measures energy
                 seed=seed,
             )
         return {**found["batches"][str(BATCH)], "seconds": found["seconds"]}
+
+
+def usual(seconds: float) -> Length:
+    """How long processes of the proof take where a verdict is not yet plain."""
+    return Length(seconds, least_blocks=max(1, round(seconds / 0.05)))
 
 
 class FirstRun(Track):
@@ -134,8 +138,9 @@ class FirstRun(Track):
 class Gate:
     """One candidate, the limits it is held to, and the processes that time it.
 
-    Every process goes to each limit that still asks for one: each limit's sequence is a valid one
-    by itself, though two limits of one gate are not independent of each other.
+    A turn's process goes to each limit that still asks for one of its length: each limit's
+    sequence is a valid one by itself, though two limits of one gate are not independent of each
+    other. brief: log-ratios of the processes that went to limits which were far away.
     """
 
     index: int
@@ -144,6 +149,7 @@ class Gate:
     artifact: Path | None = None
     number: int = 0
     processes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    brief: list[float] = dataclasses.field(default_factory=list)
     spent: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -151,16 +157,21 @@ class Gate:
         return any(track.open for track in self.tracks.values())
 
     def time(self, lab: Lab, seconds: float) -> None:
-        asking = [track for track in self.tracks.values() if track.open]
-        if self.number % 2 and any(not track.runs[-1] for track in asking):
+        asking = {name: track for name, track in self.tracks.items() if track.open}
+        if self.number % 2 and any(not track.runs[-1] for track in asking.values()):
             self.number += 1  # a fresh run begins with a pair of its own, as in suites.rounds
-        found = lab.process(self.model, self.number, self.index, seconds, self.artifact)
-        self.number += 1
-        self.processes.append(found)
-        for name, track in self.tracks.items():
-            if track.open:
-                track.add(found)
+        far = {name: track.far for name, track in asking.items()}
+        for brief in sorted(set(far.values())):
+            length = BRIEF if brief else usual(seconds)
+            found = lab.process(self.model, self.number, self.index, length, self.artifact)
+            if brief:
+                self.brief.append(found["log_ratio"])
+            else:
+                self.processes.append(found)
+            for name in (name for name in asking if far[name] is brief):
+                asking[name].add(found)
                 self.spent[name] = self.spent.get(name, 0.0) + found["seconds"]
+        self.number += 1
 
     def ratios(self) -> list[float]:
         return [one["log_ratio"] for one in self.processes]
@@ -172,6 +183,7 @@ class Gate:
             "index": self.index,
             "model": self.model,
             "ratios": [round(value, 6) for value in self.ratios()],
+            **({"brief": [round(value, 6) for value in self.brief]} if self.brief else {}),
             "verdicts": {name: verdict(track) for name, track in self.tracks.items()},
             "spent_s": {name: round(value, 2) for name, value in self.spent.items()},
             "seconds": round(sum(one["seconds"] for one in self.processes), 2),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import proof_neighbour
-from proof_lab import MODELS, Gate, Lab, round_robin, sigma
+from proof_lab import MODELS, Gate, Lab, round_robin, sigma, usual
 from proof_tables import cell, percent, seconds_text, share, table
 
 from gauge.sequential import LOOKS
@@ -76,7 +76,7 @@ def run(
         known: dict[str, list[float]] = {model: [] for model in MODELS}
         for number in range(pilot):
             for model, (artifact, _) in slowed.items():
-                found = lab.process(model, number, seed * 1_000_000, seconds, artifact)
+                found = lab.process(model, number, seed * 1_000_000, usual(seconds), artifact)
                 known[model].append(found["log_ratio"])
         for model, values in known.items():
             yield _told("pilot", model, slowed[model][1]) | {

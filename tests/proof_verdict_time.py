@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -11,7 +13,7 @@ from proof_lab import BATCH, MODELS, Gate, Lab, round_robin, sigma
 from proof_tables import cell, percent, seconds_text, share, table
 
 from gauge.sequential import LOOKS
-from suites.rounds import GATED_SECONDS, Track
+from suites.rounds import BRIEF, FAR, GATED, Track
 
 Line = dict[str, Any]
 NAME = "verdict_time"
@@ -29,7 +31,8 @@ PEERS = {
     "precision": ["--benchmark-precision=0.01", "--benchmark-max-time=10"],
 }
 SETTINGS = {
-    "seconds": GATED_SECONDS,
+    "seconds": GATED.seconds,
+    "brief": {"far": math.exp(-FAR), **dataclasses.asdict(BRIEF)},
     "limits": {name: list(limit) for name, limit in LIMITS.items()},
     "peers": PEERS,
     "models": list(MODELS),
@@ -43,7 +46,7 @@ def run(
     *,
     done: Sequence[Line] = (),
     go_on: Callable[[], bool] = lambda: True,
-    seconds: float = GATED_SECONDS,
+    seconds: float = GATED.seconds,
     looks: Sequence[int] = LOOKS,
     open_lab: Callable[[], AbstractContextManager[Lab]] = Lab,
     peers: dict[str, list[str]] = PEERS,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
 
+from gauge import steady
 from gauge.order import candidate_first
-from suites.rounds import Rounds
+from suites.rounds import BRIEF, GATED, Rounds
 
 
 class Engine:
@@ -21,13 +23,12 @@ class Engine:
     def device_of(self, target):
         return target
 
-    def speed_process(self, cell, seconds, blocks, number, label, *, control, singles, earlier):
-        self.asked.append((number, dict(singles)))
-        self.seconds = seconds[1]
+    def speed_process(self, cell, lengths, number, label, *, control, earlier):
+        self.asked.append((number, lengths))
         ratio = next(self.ratios)
         invalid = ratio if isinstance(ratio, str) else None
         one = {"log_ratio": 0.0 if invalid else ratio, "refused": None, "invalid": invalid}
-        return {"seconds": 1.0, "waited_s": 0.0, "batches": {str(batch): one for batch in seconds}}
+        return {"seconds": 1.0, "waited_s": 0.0, "batches": {str(batch): one for batch in lengths}}
 
 
 def timed(ratios, effort="standard", reported=False):
@@ -74,8 +75,8 @@ def test_what_spoils_the_repetition_too_or_another_process_is_told():
 
 def test_single_calls_are_timed_where_the_batch_is_gated():
     _, engine = timed([1.0, 1.0 + 1e-4], reported=True)
-    assert engine.asked[0][1][1] > 0
-    assert engine.asked[0][1][32] == 0
+    assert engine.asked[0][1][1].single_seconds > 0
+    assert engine.asked[0][1][32].single_seconds == 0
 
 
 def test_no_single_calls_for_the_controls():
@@ -86,7 +87,7 @@ def test_no_single_calls_for_the_controls():
     rounds.add_controls()
     rounds.finish_controls()
     assert len(engine.asked) == 4
-    assert all(singles == {1: 0.0} for _, singles in engine.asked)
+    assert all(lengths[1].single_seconds == 0 for _, lengths in engine.asked)
 
 
 def test_cold_caches_are_timed_for_longer():
@@ -97,5 +98,38 @@ def test_cold_caches_are_timed_for_longer():
         rounds.add(SimpleNamespace(id="m-t-cpu", model="m", target="cpu"), {})
         rounds.add_controls()
         rounds.finish_controls()
-        lengths.append(engine.seconds)
+        lengths.append(engine.asked[0][1][1].seconds)
     assert lengths[1] > 2 * lengths[0]
+
+
+def lengths_of(ratios, effort="standard"):
+    track, engine = timed(ratios, effort)
+    return track, [lengths[1] for _, lengths in engine.asked]
+
+
+def test_processes_of_a_cell_far_below_its_limit_are_brief_in_both_runs():
+    ratios = [-0.5 + 0.01 * (index % 3) for index in range(24)]
+    track, lengths = lengths_of(ratios)
+    assert [len(run) for run in track.runs] == [6, 6]
+    assert lengths[0] == GATED
+    assert all(one == BRIEF for one in lengths[1:])
+
+
+def test_every_process_must_be_far_and_a_second_look_is_taken_where_one_is_not():
+    near = math.log(1 / 1.24)
+    _, lengths = lengths_of([-0.5, near, *[-0.5 + 0.01 * (index % 3) for index in range(30)]])
+    assert lengths[:2] == [GATED, BRIEF]
+    assert all(one == GATED for one in lengths[2:])
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.05, -0.05])
+def test_near_the_limit_and_above_it_processes_keep_their_length(ratio):
+    _, lengths = lengths_of([ratio + 0.05 * (index % 2) for index in range(12)], "quick")
+    assert len(lengths) > 1
+    assert all(one == GATED for one in lengths)
+
+
+def test_a_brief_process_has_blocks_enough_for_the_steady_state_check():
+    assert BRIEF.least_blocks >= steady.LEAST_BLOCKS
+    assert BRIEF.seconds < GATED.seconds
+    assert BRIEF.segment < GATED.segment
