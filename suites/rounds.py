@@ -34,7 +34,7 @@ BRIEF = Length(seconds=0.08, least_blocks=4, segment=0.005)
 takes up to 12. Four blocks are the fewest that the steady-state check looks at."""
 
 FAR = math.log(1.25)
-"""How far below its limit every process must lie: sharing a core moves one by 5 to 15 %."""
+"""How far below its limit every block must lie: sharing a core moves a process by 5 to 15 %."""
 
 # With cold caches most of the time goes into emptying them, and a segment holds a call or two.
 COLD_TIMES = 4
@@ -76,11 +76,14 @@ class Track:
 
     @property
     def far(self) -> bool:
-        """Whether every process so far lies so far below the limit that none need be precise."""
+        """Whether every block so far lies so far below the limit that none need be precise.
+
+        Blocks, since a process whose ratio changes must be seen for its full length.
+        """
         if self.limit is None:
             return False
-        ratios = [one for run in range(len(self.runs)) for one in self.ratios(run)]
-        return bool(ratios) and max(ratios) <= math.log(self.limit) - FAR
+        blocks = [one for run in self.runs for process in run for one in process["blocks"]]
+        return bool(blocks) and max(blocks) <= math.log(self.limit) - FAR
 
     @property
     def length(self) -> Length:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, Any]:
     told = Path(arguments["folder"]) / "benchmark.json"
     words = ["-q", "-p", "no:cacheprovider", f"--rootdir={CHECKS.parent}", "-c", "/dev/null"]
     words += [f"--benchmark-json={told}", *arguments["options"], str(CHECKS)]
+    os.environ.pop("PYTEST_XDIST_WORKER", None)  # with it, pytest-benchmark would measure nothing
     code = pytest.main(words)
     if code:
         raise RuntimeError(f"pytest {' '.join(words)} ended with {int(code)}")

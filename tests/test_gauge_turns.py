@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from running import open_to_all
 
 from gauge.turns import VARIABLE, LockError, Turns
 
@@ -233,8 +234,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_way_out(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_another_user_shares_it(tmp_path, root):
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    open_to_all(tmp_path)
     tmp_path.chmod(0o1777)
     Turns("cpu", tmp_path).check()
     held = Turns("cpu", tmp_path).hold(exclusive=False)

@@ -27,7 +27,9 @@ class Engine:
         self.asked.append((number, lengths))
         ratio = next(self.ratios)
         invalid = ratio if isinstance(ratio, str) else None
-        one = {"log_ratio": 0.0 if invalid else ratio, "refused": None, "invalid": invalid}
+        value = 0.0 if invalid else ratio
+        one = {"log_ratio": value, "blocks": [value - 0.01, value, value + 0.01]}
+        one |= {"refused": None, "invalid": invalid}
         return {"seconds": 1.0, "waited_s": 0.0, "batches": {str(batch): one for batch in lengths}}
 
 
@@ -115,8 +117,8 @@ def test_processes_of_a_cell_far_below_its_limit_are_brief_in_both_runs():
     assert all(one == BRIEF for one in lengths[1:])
 
 
-def test_every_process_must_be_far_and_a_second_look_is_taken_where_one_is_not():
-    near = math.log(1 / 1.24)
+def test_every_block_must_be_far_and_a_second_look_is_taken_where_one_is_not():
+    near = math.log(1 / 1.25)
     _, lengths = lengths_of([-0.5, near, *[-0.5 + 0.01 * (index % 3) for index in range(30)]])
     assert lengths[:2] == [GATED, BRIEF]
     assert all(one == GATED for one in lengths[2:])

@@ -35,8 +35,12 @@ def built(builder: Path) -> Ran:
 
 
 def stages(ran: Ran) -> set[str]:
-    """The stages of cells that progress lines tell of: `train`, `apply`, …"""
-    lines = [line for line in ran.output.splitlines() if "] digits_mlp" in line]
+    """The stages of cells that progress lines tell of: `train`, `apply`, …
+
+    A line may also tell that a job waits for other tests' timing, whatever the job is.
+    """
+    told = [line for line in ran.output.splitlines() if "] digits_mlp" in line]
+    lines = [line for line in told if ", waiting for" not in line]
     return {line.partition("] ")[2].partition(": ")[2].partition(",")[0] for line in lines}
 
 
