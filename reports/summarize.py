@@ -239,8 +239,12 @@ def _doubts(records: Records, coverage: Coverage, undecided: list[Line]) -> list
         of = f" of {coverage.selected}" if coverage.selected else ""
         doubts.append(f"{coverage.missing}{of} cells were not reached")
     if undecided:
-        number = sum(len(line.verdicts) for line in undecided)
-        doubts.append(f"{formats.count(number, 'gate')} could not be decided")
+        statuses = [one["status"] for line in undecided for one in line.verdicts]
+        bare = statuses.count("NO_BASELINE")
+        if number := len(statuses) - bare:
+            doubts.append(f"{formats.count(number, 'gate')} could not be decided")
+        if bare:
+            doubts.append(f"{formats.count(bare, 'gate')} had no baseline to compare with")
     if lost := missing(run):
         doubts.append(f"{formats.count(len(lost), 'cell')} of the accepted run not measured")
     if run.get("contaminated"):

@@ -50,6 +50,14 @@ def test_one_gate_decides_the_release(status: str, expected: str) -> None:
     assert _sum(_with("memory", status=status, reason="because")).verdict == expected
 
 
+def test_what_has_no_baseline_yet_is_told_apart_from_what_is_undecided() -> None:
+    undecided = _with("memory", status="INCONCLUSIVE", reason="because")
+    bare = [{**one, "id": "other", "status": "NO_BASELINE"} for one in _with("speed")]
+    sentence = _sum([*undecided, *bare[:2]]).sentence
+    assert "1 gate could not be decided" in sentence
+    assert "2 gates had no baseline to compare with" in sentence
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
