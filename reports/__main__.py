@@ -29,9 +29,9 @@ class _Parser(argparse.ArgumentParser):
         if args is None or "--" not in args or self.get_default("words") is None:
             return super().parse_known_args(args, namespace)
         at = list(args).index("--")
-        namespace, unknown = super().parse_known_args(list(args[:at]), namespace)
-        namespace.words = list(args[at + 1 :])
-        return namespace, unknown
+        found, unknown = super().parse_known_args(list(args[:at]), namespace)
+        found.words = list(args[at + 1 :])
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

@@ -82,9 +82,9 @@ def question(good: Side, bad: Side, cell: str | None, more: Sequence[str]) -> Qu
     gates = tuple(gate for gate in GATES if gate in {one.row.gate for one in changes}) or GATES
     words = [*_cell(good, cell), *_as_run(good, cell, more)]
     if "speed" in gates:
-        slower = {one.row.batch for one in changes if one.row.gate == "speed"}
-        batches = slower or set(listing(mapping(good.run.get("options")).get("gated"))) or {1}
-        words += [word for batch in sorted(batches) for word in ("--batch", str(batch))]
+        slower = [one.row.batch for one in changes if one.row.gate == "speed"]
+        batches = slower or listing(mapping(good.run.get("options")).get("gated")) or [1]
+        words += [word for batch in sorted(map(int, batches)) for word in ("--batch", str(batch))]
     words += ["-k", " or ".join(["regression", *gates])]
     return Question(good.name, cell, gates, (*words, *more))
 
