@@ -133,29 +133,8 @@ def test_without_the_earlier_artifact_nothing_is_confirmed_and_a_gain_is_told(pl
     assert "is neither in this cache nor the history" in verdict["reason"]
 
 
-def test_an_artifact_kept_in_the_history_confirms_on_a_machine_without_it(place, first):
-    cache = place.folder / "cache"
-    accept = ["accept", first.run["run"], "--yes", "--history", str(place.history)]
-    assert main([*accept, "--artifacts", str(cache)]) == 0
-    key = first.run["artifacts"][SLOWED]["key"]
-    shutil.rmtree(cache / "artifacts" / key[:32])
-    words = ("--effort=quick", "-k", "slowed and (speed or regression)")
-    ran = place.run("far", 7, *words)
-    verdict = ran.verdicts(SLOWED)["regression"]
-    assert "both artifacts timed in turns here" in verdict["reason"], ran.output
-    # A changed byte in it, and it is not what was measured.
-    (weights,) = (place.history / "artifacts").glob(
-        f"{first.run['artifacts'][SLOWED]['sha256']}/artifact/*.safetensors"
-    )
-    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    ran = place.run("changed", 8, *words)
-    verdict = ran.verdicts(SLOWED)["regression"]
-    assert verdict["status"] == "INCONCLUSIVE"
-    assert "differs from its SHA-256" in verdict["reason"]
-
-
 def test_workers_compare_and_confirm_and_the_run_is_kept_once(place, first, tmp_path):
-    """pytest-xdist: each worker compares the cells that it measured, the controller keeps the run."""
+    """pytest-xdist: a worker compares what it measured, the controller keeps the run."""
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     history = tmp_path / "history"
     shutil.copytree(place.history, history)
@@ -180,6 +159,27 @@ def test_workers_compare_and_confirm_and_the_run_is_kept_once(place, first, tmp_
     assert set(json.loads((kept / "artifacts.json").read_text())) == {SLOWED, NONE}
     with np.load(kept / "samples.npz") as stored:
         assert sorted(stored["cells"]) == [NONE, SLOWED]
+
+
+def test_an_artifact_kept_in_the_history_confirms_on_a_machine_without_it(place, first):
+    cache = place.folder / "cache"
+    accept = ["accept", first.run["run"], "--yes", "--history", str(place.history)]
+    assert main([*accept, "--artifacts", str(cache)]) == 0
+    key = first.run["artifacts"][SLOWED]["key"]
+    shutil.rmtree(cache / "artifacts" / key[:32])
+    words = ("--effort=quick", "-k", "slowed and (speed or regression)")
+    ran = place.run("far", 7, *words)
+    verdict = ran.verdicts(SLOWED)["regression"]
+    assert "both artifacts timed in turns here" in verdict["reason"], ran.output
+    # A changed byte in it, and it is not what was measured.
+    (weights,) = (place.history / "artifacts").glob(
+        f"{first.run['artifacts'][SLOWED]['sha256']}/artifact/*.safetensors"
+    )
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    ran = place.run("changed", 8, *words)
+    verdict = ran.verdicts(SLOWED)["regression"]
+    assert verdict["status"] == "INCONCLUSIVE"
+    assert "differs from its SHA-256" in verdict["reason"]
 
 
 def test_a_release_fails_when_a_cell_of_the_accepted_run_is_not_asked(place, first):
