@@ -81,7 +81,8 @@ class StandIn:
         (self.folder / "suites").mkdir(parents=True)
         (self.folder / "conftest.py").write_text(CONFTEST)
         (self.folder / "suites" / "test_gates.py").write_text("def test_it(): pass\n")
-        lines = [generated.header(9), fixtures.verdict(MODEL, TECHNIQUE, "regression")]
+        verdict = fixtures.verdict(MODEL, TECHNIQUE, "size", value=None)
+        lines = [generated.header(9), {**verdict, "gate": "regression"}]
         lines[1]["run"] = lines[0]["run"]
         (self.folder / "record.jsonl").write_text("\n".join(map(json.dumps, lines)))
         git(self.folder, "init", "-q", "-b", "main")
@@ -104,7 +105,7 @@ class StandIn:
     def runs(self, **changes: Any) -> tuple[str, str]:
         """The good run and the bad one: the size of the cell grew."""
         good = self.run(1, self.commits[0])
-        bad = self.run(2, self.commits[-1], **{"size": 0.75, **changes})
+        bad = self.run(2, **{"commit": self.commits[-1], "size": 0.75, **changes})
         self.history.accept(good)
         return good, bad
 

@@ -56,7 +56,8 @@ class Step:
         """From plain data; None where that is none, so that the commit is asked again."""
         kept = mapping(kept)
         fields = {name: kept[name] for name in cls.__dataclass_fields__ if name in kept}
-        return cls(**fields) if kept.get("word") in (GOOD, BAD, SKIP) else None
+        whole = {"commit", "word", "status"} <= kept.keys() and kept["word"] in (GOOD, BAD, SKIP)
+        return cls(**fields) if whole else None
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,17 @@ class Measuring:
         words += [*self.question.words, "--history", str(history), "--cache", str(self.cache)]
         words += ["--report", str(report)]
         with (report / "output.txt").open("wb") as output:
-            process = subprocess.Popen(
-                words,
-                cwd=self.tree.project,
-                env=self._environment(),
-                # Ctrl-C is for this process, which hands it on and waits.
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+            with signals.heard():
+                process = subprocess.Popen(
+                    words,
+                    cwd=self.tree.project,
+                    env=self._environment(),
+                    # Ctrl-C is for this process, which hands it on and waits.
+                    start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                )
             try:
                 return process.wait()
             except BaseException:
@@ -201,8 +203,8 @@ def _said(path: Path) -> str:
     for mark in (": error: ", "ERROR: ", "E  "):
         told = next((line for line in lines if mark in line), None)
         if told:
-            return names.first_line(told.rpartition(mark)[2])
-    return names.first_line(lines[-1]) if lines else "it said nothing"
+            return names.plain(names.first_line(told.rpartition(mark)[2]))
+    return names.plain(names.first_line(lines[-1])) if lines else "it said nothing"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -21,7 +21,7 @@ from reports.records import Record, RecordError
 GATES = ("accuracy", "size", "speed")
 """What the gate `regression` compares."""
 
-_OWN = ("--history", "--report", "--cache", "--model", "--technique", "--target", "-k")
+_OWN = ("--history", "--report", "--cache", "--model", "--technique", "--target")
 _REPEATED = (
     "--seed --cache-mode --latency-budget --size-budget --max-drop --optimise-for --allow"
 ).split()
@@ -68,7 +68,7 @@ def question(good: Side, bad: Side, cell: str | None, more: Sequence[str]) -> Qu
 
     cell: its id, None for the only one that became worse. more: words for pytest.
     """
-    own = next((one for one in more if one.partition("=")[0] in _OWN), None)
+    own = next((one for one in more if one.startswith("-k") or one.partition("=")[0] in _OWN), None)
     if own:
         what = f"{own} after `--`, which each step says itself"
         raise RecordError(None, None, what, "leave it out; --cache and --cell stand before `--`")

@@ -24,6 +24,22 @@ def as_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """A program started inside can be interrupted, even by a background job, which itself cannot.
+
+    A signal that is ignored stays so in whatever is started, one that is handled does not.
+    """
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
 def held() -> Iterator[None]:
     """Nothing interrupts what is done inside."""
     before = {name: signal.signal(name, signal.SIG_IGN) for name in (signal.SIGINT, *_STOPS)}

@@ -85,7 +85,8 @@ class Repository:
         advice = "go to the folder of the project, in a clone of its repository"
         done = _run(project, "rev-parse", "--show-toplevel", "--show-prefix")
         if done.returncode:
-            raise RecordError(project, None, "this folder is in no git repository", advice)
+            said = " ".join(done.stderr.split())[:200]
+            raise RecordError(project, None, f"git finds no repository here ({said})", advice)
         if not (project / "suites").is_dir():
             raise RecordError(project, None, "there is no suites/ here", advice)
         top, _, inside = done.stdout.partition("\n")
