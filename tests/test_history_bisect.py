@@ -176,11 +176,13 @@ def test_a_suite_that_knows_no_history_is_skipped_with_what_it_says(project, bis
 
 
 def test_a_bad_run_that_passes_here_is_not_confirmed(project, bisect):
-    plant(project, [GOOD, GOOD, GOOD])
+    same = answer("PASS")
+    same["verdict"]["evidence"]["passed"] = ["the artifact is the same, byte for byte"]
+    plant(project, [GOOD, GOOD, same])
     _, bad = project.runs()
     code, text = bisect()
     assert (code, project.asked) == (1, [2])
-    assert f"not confirmed here: the commit of {bad} does not fail (PASS)" in text
+    assert f"not confirmed here: the commit of {bad} does not fail (PASS: the artifact is" in text
     assert project.untouched
 
 

@@ -22,7 +22,7 @@ from reports.history import artifacts, machine, signals
 from reports.history.question import Question
 from reports.history.store import History
 from reports.history.worktree import Worktree, environment
-from reports.plain import mapping, number
+from reports.plain import listing, mapping, number
 from reports.records import Record, RecordError
 
 GOOD, BAD, SKIP = "good", "bad", "skip"
@@ -157,7 +157,7 @@ class Measuring:
         if verdict is None:
             reason = f"the run ended (exit {code}) before it answered"
             return Step(sha, SKIP, "no answer", reason=reason, software=software)
-        word, reason = _WORDS.get(verdict["status"], SKIP), verdict.get("reason") or ""
+        word, reason = _WORDS.get(verdict["status"], SKIP), _reason(verdict)
         if word != SKIP and found.run.get("contaminated") and "speed" in self.question.gates:
             word, reason = SKIP, "contaminated: FP32 against its own copy came out different"
         return Step(
@@ -169,6 +169,12 @@ class Measuring:
             limit=verdict.get("limit"),
             software=software,
         )
+
+
+def _reason(verdict: Record) -> str:
+    """Why a verdict is what it is: for a PASS, why a fall in speed is none of the artifact's."""
+    passed = listing(mapping(verdict.get("evidence")).get("passed"))
+    return str(verdict.get("reason") or "; ".join(map(str, passed)))
 
 
 def numbers(verdict: Record) -> str:
