@@ -121,9 +121,10 @@ class Project:
         assert (run["dirty"], run["complete"]) == (False, True), text
         return run["run"]
 
-    def bisect(self, *words: str) -> tuple[int, str]:
+    def bisect(self, *words: str, effort: str = "quick") -> tuple[int, str]:
         told = ["--history", str(self.around / "history"), "--cache", str(self.around / "cache")]
         more = ["--out", str(self.around / "out"), "--", "--plugin=growing.py"]
+        more.append(f"--effort={effort}")
         return self.python("reports", "bisect", *words, *told, *more)
 
 
@@ -178,7 +179,7 @@ def test_the_commit_that_made_it_slower_is_named(project, commits, untouched):
     history = project.around / "history"
     accept = ("accept", commits["bad run"], "--yes", "--history", str(history))
     assert project.python("reports", *accept)[0] == 0
-    code, text = project.bisect()
+    code, text = project.bisect(effort="standard")
     assert code == 0, text
     assert f"made {CELL} worse in speed?" in text
     assert f"first bad commit: {commits['slow']}\n" in text

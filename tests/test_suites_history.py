@@ -141,8 +141,8 @@ def test_workers_compare_and_confirm_and_the_run_is_kept_once(place, first, tmp_
     accept = ["accept", first.run["run"], "--yes", "--history", str(history)]
     assert main([*accept, "--artifacts", str(place.folder / "cache")]) == 0
     before = set(History.open(history).names)
-    words = ("--effort=quick", "-n", "2", "-k", "speed or accuracy or size or regression")
-    ran = place.run("workers", 5, *words, history=history)
+    words = ("-n", "2", "-k", "speed or accuracy or size or regression")
+    ran = place.run("workers", 11, *words, history=history)
     assert ran.code == 1, ran.output
     slowed = ran.verdicts(SLOWED)["regression"]
     assert slowed["status"] == "FAIL", ran.output
