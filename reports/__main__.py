@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,23 @@ USAGE_ERROR = 4
 """pytest's own exit code for wrong use; unreadable records count as that."""
 
 
+BROKEN_PIPE = 128 + 13
+"""As the shell tells of what a signal ended, here SIGPIPE."""
+
+
 class _Parser(argparse.ArgumentParser):
+    """Wrong use is exit code 4; a command with `words` takes those after `--` as they are."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        if args is None or "--" not in args or self.get_default("words") is None:
+            return super().parse_known_args(args, namespace)
+        at = list(args).index("--")
+        found, unknown = super().parse_known_args(list(args[:at]), namespace)
+        found.words = list(args[at + 1 :])
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
@@ -46,7 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parser().parse_args(arguments)
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read it has seen enough (`| head`). What is still to be written goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except records.RecordError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:

@@ -14,9 +14,9 @@ from typing import NoReturn
 
 from gauge.cache import Cache
 from reports import formats
+from reports.history.artifacts import default_cache
 from suites import archive, built
 from suites.archive_reader import ArchiveError
-from suites.options import default_cache
 
 USAGE_ERROR = 4
 """pytest's own exit code for wrong use; an archive that is not taken counts as that."""

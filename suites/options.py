@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import pytest
 from gauge.cache import digest
 from gauge.cold import MODES
 from gauge.machine import Threads, allowance, default_threads, threads_problem
+from reports.history.artifacts import default_cache
 from suites.shard import Shard
 
 if TYPE_CHECKING:
@@ -285,14 +285,6 @@ def read(options: Namespace, root: Path) -> Settings:
         deadline=_positive("--deadline", options.deadline) / 1000,
         traffic=_traffic(options.traffic),
     )
-
-
-def default_cache() -> Path:
-    """Where the cache is when no option says so."""
-    base = os.environ.get("OPTGAUGE_CACHE")
-    if base:
-        return Path(base).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "optgauge"
 
 
 def _whole(name: str, text: str, least: int) -> int:

@@ -286,7 +286,7 @@ def _searched(kept: Kept) -> list[str]:
 
 
 def main() -> None:
-    from suites.options import default_cache
+    from reports.history.artifacts import default_cache
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reports", type=Path, nargs="+", metavar="REPORT")

@@ -39,7 +39,7 @@ def say(history, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["list", "show", "compare", "trend", "merge", "accept", "prune"]
+    "command", ["list", "show", "compare", "trend", "merge", "accept", "prune", "bisect"]
 )
 def test_each_command_has_help_that_says_what_it_does(command, capsys):
     with pytest.raises(SystemExit) as ended:

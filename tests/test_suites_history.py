@@ -133,6 +133,34 @@ def test_without_the_earlier_artifact_nothing_is_confirmed_and_a_gain_is_told(pl
     assert "is neither in this cache nor the history" in verdict["reason"]
 
 
+def test_workers_compare_and_confirm_and_the_run_is_kept_once(place, first, tmp_path):
+    """pytest-xdist: a worker compares what it measured, the controller keeps the run."""
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    history = tmp_path / "history"
+    shutil.copytree(place.history, history)
+    accept = ["accept", first.run["run"], "--yes", "--history", str(history)]
+    assert main([*accept, "--artifacts", str(place.folder / "cache")]) == 0
+    before = set(History.open(history).names)
+    words = ("-n", "2", "-k", "speed or accuracy or size or regression")
+    ran = place.run("workers", 11, *words, history=history)
+    assert ran.code == 1, ran.output
+    slowed = ran.verdicts(SLOWED)["regression"]
+    assert slowed["status"] == "FAIL", ran.output
+    assert "both artifacts timed in turns here" in slowed["reason"]
+    none = ran.verdicts(NONE)["regression"]
+    assert none["status"] == "PASS", none["reason"]
+    assert len(none["evidence"]["speed"]) == 1
+    told = ran.run["history"]
+    assert (told["accepted"], told["compared"], told["missing"]) == (first.run["run"], 2, [])
+    assert set(ran.run["artifacts"]) == {SLOWED, NONE}
+    added = set(History.open(history).names) - before
+    assert added == {ran.run["run"]}
+    kept = History.open(history).folder(ran.run["run"])
+    assert set(json.loads((kept / "artifacts.json").read_text())) == {SLOWED, NONE}
+    with np.load(kept / "samples.npz") as stored:
+        assert sorted(stored["cells"]) == [NONE, SLOWED]
+
+
 def test_an_artifact_kept_in_the_history_confirms_on_a_machine_without_it(place, first):
     cache = place.folder / "cache"
     accept = ["accept", first.run["run"], "--yes", "--history", str(place.history)]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from reports.history.store import ARTIFACTS, History
@@ -36,6 +38,23 @@ def known(run: Record, folder: Path) -> dict[str, dict[str, str]]:
 def place(history: History, sha256: str) -> Path:
     """The folder of an artifact, there or not; the artifact itself is `artifact` in it."""
     return history.path / FOLDER / sha256
+
+
+def find(history: History, known: Mapping[str, str], cache: Path) -> Path | None:
+    """The folder that holds an artifact in a history or a cache, None where neither does.
+
+    known: its SHA-256 and cache key, as of `known`.
+    """
+    places = (place(history, known["sha256"]), cache / FOLDER / known["key"][:32])
+    return next((one for one in places if _is(one / INSIDE, known["sha256"])), None)
+
+
+def default_cache() -> Path:
+    """Where `pytest suites/` keeps artifacts when no option says so."""
+    base = os.environ.get("OPTGAUGE_CACHE")
+    if base:
+        return Path(base).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "optgauge"
 
 
 def keep(history: History, run: str, cache: Path) -> tuple[int, list[str]]:
