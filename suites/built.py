@@ -130,6 +130,10 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
             words.append("its code")
         elif name == "weights":
             words.append("the baseline's weights")
+        elif name == "machine" and keys.SEARCHED in here:
+            words.append("the processor's instructions")
+        elif name == keys.SEARCHED:
+            words.append(f"the processor whose times decided ({left} there, {right} here)")
         else:
             words.append(f"{name.removeprefix('versions.')} ({left} there, {right} here)")
     return list(dict.fromkeys(words))
