@@ -128,6 +128,11 @@ def portable(key: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "machine": key["machine"][:1]}
 
 
+def anywhere(key: Mapping[str, Any]) -> dict[str, Any]:
+    """A key without the processor whose times decide: what it says wherever they were taken."""
+    return {name: value for name, value in key.items() if name != SEARCHED}
+
+
 def artifact(
     catalog: Catalog, cell: Cell, settings: Settings, sha256: str, files: Sequence[str] = ()
 ) -> dict[str, Any]:

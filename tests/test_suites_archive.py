@@ -130,13 +130,23 @@ def test_what_was_searched_by_times_serves_only_the_processor_that_took_them(tmp
         {"machine": ["x86_64", ["avx512f"]]},
     ):
         assert built.find("artifacts", {**key, **changed}) is None
-    elsewhere = {**key, keys.SEARCHED: "a slow one", "machine": ["x86_64", ["avx512f"]]}
+    elsewhere = {**key, keys.SEARCHED: "a slow one", "threads": 4, "python": "3.12.1"}
+    elsewhere["machine"] = ["x86_64", ["avx512f"]]
     status, reason = built.lacking("artifacts", elsewhere)
-    assert status is Status.ERROR
-    assert reason.endswith(
-        "differs in: the processor's instructions, "
-        "the processor whose times decided (a fast one there, a slow one here)"
-    )
+    assert status is Status.REFUSED
+    assert "(the processor's instructions, the processor whose times decided (a fast" in reason
+    assert "threads (1 there, 4 here)), which would find something else here" in reason
+    assert built.lacking("artifacts", {**elsewhere, "seed": 1})[0] is Status.ERROR
+
+
+def test_a_search_that_refused_says_so_on_any_processor(tmp_path):
+    cache, fresh = Cache(tmp_path / "full"), Cache(tmp_path / "fresh")
+    key = inputs("small", technique="auto", target=["cpu", {}], **{keys.SEARCHED: "a fast one"})
+    Built(cache).note(key, Status.REFUSED, "no space to search")
+    archive.pack(cache, tmp_path / "a.tar")
+    archive.unpack(fresh, tmp_path / "a.tar")
+    found = Built(fresh).lacking("artifacts", {**key, keys.SEARCHED: "a slow one"})
+    assert found == (Status.REFUSED, "no space to search (when it was built)")
 
 
 def test_what_is_lacking_is_told_with_what_differs(packed, tmp_path):
