@@ -132,6 +132,13 @@ def test_a_trace_with_a_gap_is_a_usage_error_with_its_line(tmp_path, cache):
     assert "--traffic: trace.csv:4: found 40 s after 10 s, which is a gap" in found
 
 
+def test_pytest_s_own_trace_with_a_file_says_what_was_meant(tmp_path, cache):
+    path = tmp_path / "trace.csv"
+    path.write_text("seconds,rate\n0,1\n10,2\n")
+    found = collected("suites/test_cloud.py", "--trace", str(path), f"--cache={cache}")
+    assert f"starts its debugger, expected --traffic {path}" in found
+
+
 @pytest.mark.parametrize("text", ["0", "-5", "soon", "nan"])
 def test_a_deadline_that_makes_no_sense_is_a_usage_error(text):
     assert "--deadline: found" in collected("suites/test_realtime.py", f"--deadline={text}")
