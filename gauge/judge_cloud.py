@@ -35,13 +35,12 @@ def judge_cost(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:
         rate = found.get("rate")
         cost = million(price["hour"], rate) if finite(rate) and rate > 0 else None
         arms[arm] = {**found, "cost_per_million": cost}
-    given = [price["currency"], "an example price" if price["example"] else None]
-    named = " ".join(filter(None, given))
+    example = " (an example price)" if price["example"] else ""
     parts: dict[str, Any] = {**arms, "limit": rates.limit, "evidence": evidence}
     old, new = (arms[arm]["cost_per_million"] for arm in ("baseline", "candidate"))
     if rates.value is None or new is None or old is None:
         return verdict("cloud_cost", rates.status, **parts, reason=rates.reason)
-    told = f"{new:.4g} {named} a million inferences"
+    told = f"{new:.4g} {price['currency']} a million inferences{example}"
     if m["same"]:
         why = f"{FP32}: {told}"
         return verdict("cloud_cost", Status.NO_EXPECTATION, value=1.0, **parts, reason=why)

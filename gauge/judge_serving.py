@@ -80,17 +80,17 @@ def judge_rates(gate: str, m: Mapping[str, Any], limit: Limit | NoExpectation) -
         return verdict(gate, Status.ERROR, **parts, reason=f"a rate of {lost[0]} {m['what']}")
     new = parts["candidate"]["rate"]
     if m["same"]:
-        why = f"{FP32}: {new:.4g} {m['what']}"
+        why = f"{FP32}: {per(new)} {m['what']}"
         return verdict(gate, Status.NO_EXPECTATION, value=1.0, **parts, reason=why)
     if not sides["baseline"]:
-        why = f"{new:.4g} {m['what']}, and FP32 does not keep the deadline at any rate"
+        why = f"{per(new)} {m['what']}, and FP32 does not keep the deadline at any rate"
         return verdict(gate, Status.NO_BASELINE, **parts, reason=why)
     old = parts["baseline"]["rate"]
     value = new / old
     low = min(sides["candidate"]) / max(sides["baseline"])
     high = max(sides["candidate"]) / min(sides["baseline"])
     parts |= {"value": value, "low": low, "high": high}
-    told = f"{new:.4g} {m['what']} are {value:.3g} of FP32's {old:.4g}"
+    told = f"{per(new)} {m['what']} are {value:.3g} of FP32's {per(old)}"
     return ranged(gate, limit, value, low, high, told, parts)
 
 
@@ -145,6 +145,11 @@ def policy(found: Mapping[str, Any]) -> str:
     wait = found["wait_ms"]
     waits = "no wait" if not wait else f"a wait of up to {wait:g} ms"
     return f"batches of up to {found['largest_batch']} with {waits}"
+
+
+def per(rate: float) -> str:
+    """A rate in four digits, and never as a power of ten."""
+    return f"{float(f'{rate:.4g}'):,.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
 def milliseconds(seconds: float) -> str:

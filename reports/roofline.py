@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
-from reports import formats, svg
+from reports import formats, names, svg
 from reports.cells import Cell
 from reports.charts import COLOURS, MARKS, Plot, draw
 from reports.edge import asked
 from reports.plain import listing, mapping, number
+
+_MOST_LABELS = 8
+_LINE = 11.0
+"""Pixels from one label to the next."""
 
 _FORMATS = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16", "int8": "int8"}
 
@@ -63,6 +68,7 @@ def _plot(prefix: str, target: str, found: list[tuple[Cell, dict[str, Any]]]) ->
         ax.plot(*point, ls="", marker=mark, ms=7, mew=1.4, mec=colour,
                 mfc=colour if solid else "none", gid=gid, zorder=3)  # fmt: skip
     _axes(ax, x)
+    _labels(ax, [(cell.technique, *point) for cell, _, point in points])
     figure.patch.set_visible(False)
     text = (
         f"{formats.count(len(points), 'artifact')}; slopes: bytes/s from memory and from the "
@@ -87,6 +93,25 @@ def _roofs(ax: Any, peaks: dict[str, float], rates: list[float], x: tuple[float,
         ax.plot(x, [peak, peak], color=svg.INK, lw=1, alpha=0.7)
         ax.text(x[1], peak, _FORMATS.get(name, name), ha="right", va="bottom", fontsize=9,
                 color=svg.INK)  # fmt: skip
+
+
+def _labels(ax: Any, points: list[tuple[str, float, float]]) -> None:
+    """Names beside the points, none over another: each at its height or above the one below."""
+    if len(points) > _MOST_LABELS:
+        return
+    lowest = -math.inf
+    placed = sorted(((*ax.transData.transform(at), name, at) for name, *at in points), key=_height)
+    for _, height, name, at in placed:
+        lift = max(height, lowest + _LINE)
+        lowest = lift
+        ax.annotate(
+            names.short(name, 40), at, xytext=(8, lift - height - 3), textcoords="offset pixels",
+            fontsize=8, color=svg.INK, parse_math=False,
+        )  # fmt: skip
+
+
+def _height(placed: tuple[float, float, str, list[float]]) -> float:
+    return placed[1]
 
 
 def _axes(ax: Any, x: tuple[float, float]) -> None:

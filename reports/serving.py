@@ -26,7 +26,10 @@ def arm(cell: Cell, gate: str, side: str = "candidate") -> dict[str, Any]:
 def rate(value: Any) -> str:
     """A rate in three digits, or "not available"."""
     found = number(value)
-    return formats.ABSENT if found is None else f"{found:.3g} a second"
+    if found is None:
+        return formats.ABSENT
+    told = formats.whole(round(float(f"{found:.3g}"))) if found >= 1000 else f"{found:.3g}"
+    return f"{told} a second"
 
 
 def policy(found: Record) -> str:

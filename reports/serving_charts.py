@@ -36,6 +36,12 @@ def _axes(left: str, bottom: str) -> tuple[Any, Any]:
     return figure, ax
 
 
+def _legend(ax: Any, **place: str) -> None:
+    legend = ax.legend(frameon=False, fontsize=9, labelcolor=svg.INK, **place)
+    for label in legend.get_texts():
+        label.set_parse_math(False)  # A name from a record is no formula.
+
+
 def _points(search: Any) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """(largest batch, rate) without a wait, and with one."""
     still: list[tuple[float, float]] = []
@@ -67,7 +73,7 @@ def _curve(cell: Cell) -> Markup:
     ax.set_xticks(sorted(sizes), [f"{size:g}" for size in sorted(sizes)])
     ax.minorticks_off()
     ax.set_ylim(bottom=0)
-    ax.legend(frameon=False, fontsize=9, labelcolor=svg.INK)
+    _legend(ax)
     text = "Queries a second within the deadline against the largest batch; crosses wait for more."
     title = f"Batching policies of {cell.name}"
     return Markup(draw(figure, f"{cell.anchor}-policies", title, text, {}))
@@ -90,7 +96,7 @@ def _timeline(cell: Cell) -> Markup:
     for found, name, colour in lines:
         ax.step(*zip(*found, strict=True), color=colour, lw=1.5, where="post", label=name)
     ax.set_ylim(bottom=0)
-    ax.legend(frameon=False, fontsize=9, labelcolor=svg.INK, loc="lower right")
+    _legend(ax, loc="lower right")
     text = "Simulated replicas over the traffic trace."
     title = f"Simulated fleet of {cell.name}"
     return Markup(draw(figure, f"{cell.anchor}-fleet", title, text, {}))

@@ -46,6 +46,9 @@ CLASSES = {
 FIRST_LINES = 6
 """Cells listed under Why before the rest is folded."""
 MOST_LINES = 60
+DASH = "\u2013"
+"""In a wide table, for what is not available."""
+
 """Cells listed at all before the rest is left to the table of every cell."""
 
 View = dict[str, Any]
@@ -219,7 +222,11 @@ def edge(summary: Summary) -> list[View]:
             "model": names.short(model, names.LONGEST_NAME),
             "target": names.short(target, names.LONGEST_NAME),
             "columns": list(small.COLUMNS.values()),
-            "rows": [{**name(cell), "numbers": told} for cell, told in rows],
+            "rows": [
+                {**name(cell), "numbers": [DASH if one == formats.ABSENT else one for one in told]}
+                for cell, told in rows
+            ],
+            "absent": [names.short(one) for one in small.absent(cell for cell, _ in rows)],
         }
         for (model, target), rows in small.tables(summary.cells).items()
     ]

@@ -216,7 +216,8 @@ def _deployments(found: Summary) -> list[str]:
     for one in found.choices:
         what = one.cell.technique if one.cell else "none"
         place = f"{one.model} on {one.target}, {deployment.NAMES[one.suite]}"
-        lines.append(f"  {place}: {what}, {one.gain}; risk: {one.risk}")
+        lines += [f"  {place}: {what}", f"    {one.gain}", f"    risk: {one.risk}"]
+        lines += [f"    {one.command}"] if one.command else []
     overhead = serving.overhead(found.cells)
     lines += [f"  {overhead}"] if overhead else []
     return ["deployment, over FP32:", *lines] if lines else []

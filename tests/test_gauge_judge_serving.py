@@ -185,7 +185,7 @@ def test_money_for_a_million_by_hand():
     assert found.baseline["cost_per_million"] == pytest.approx(1.0)
     dear = cost(PRICE, candidate=(50,))
     assert dear.status is Status.FAIL
-    assert "2 USD an example price a million inferences are 2 of FP32's 1" in dear.reason
+    assert "2 USD a million inferences (an example price) are 2 of FP32's 1" in dear.reason
 
 
 @pytest.mark.parametrize("hour", [None, 0.0])

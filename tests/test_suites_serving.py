@@ -101,7 +101,8 @@ def test_the_record_has_the_command_that_repeats_it(ran):
 def test_the_page_and_the_terminal_tell_what_to_deploy(ran):
     page = (ran.report / "index.html").read_text()
     assert "Which artifact, what it gains over FP32, at what risk" in page
-    assert "digits_mlp on cpu, real time: none, none of 4 artifacts keeps" in ran.output
+    assert "digits_mlp on cpu, real time: none\n    none of 4 artifacts keeps" in ran.output
+    assert "LoadGen's own overhead p50" in ran.output
     assert "## Deployment" in (ran.report / "summary.md").read_text()
 
 
