@@ -8,7 +8,7 @@ from typing import Any
 
 from reports import formats, names, svg
 from reports.cells import Cell
-from reports.charts import COLOURS, MARKS, Plot, draw
+from reports.charts import COLOURS, MARKS, Plot, draw, dress
 from reports.edge import asked
 from reports.plain import listing, mapping, number
 
@@ -69,7 +69,6 @@ def _plot(prefix: str, target: str, found: list[tuple[Cell, dict[str, Any]]]) ->
                 mfc=colour if solid else "none", gid=gid, zorder=3)  # fmt: skip
     _axes(ax, x)
     _labels(ax, [(cell.technique, *point) for cell, _, point in points])
-    figure.patch.set_visible(False)
     text = (
         f"{formats.count(len(points), 'artifact')}; slopes: bytes/s from memory and from the "
         f"nearest cache, flat: {', '.join(_FORMATS.get(name, name) for name in peaks)} products."
@@ -119,14 +118,7 @@ def _axes(ax: Any, x: tuple[float, float]) -> None:
     ax.set_yscale("log")
     ax.set_xlim(*x)
     ax.minorticks_off()
-    ax.set_xlabel("FLOP a byte moved", fontsize=10, color=svg.INK)
-    ax.set_ylabel("FLOP/s", fontsize=10, color=svg.INK)
-    ax.patch.set_visible(False)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set(color=svg.INK, alpha=0.4)
-    ax.tick_params(colors=svg.INK, labelsize=9, length=3)
+    dress(ax, "FLOP a byte moved", "FLOP/s")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}" if value < 1e6 else _short(value))
 

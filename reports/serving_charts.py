@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from reports import svg
 from reports.cells import Cell
-from reports.charts import COLOURS, draw
+from reports.charts import COLOURS, draw, dress
 from reports.plain import listing, mapping, number
 from reports.serving import arm, evidence
 
@@ -24,15 +24,7 @@ def _axes(left: str, bottom: str) -> tuple[Any, Any]:
     figure = Figure(figsize=(4.3, 2.4), dpi=72)
     figure.subplots_adjust(left=0.16, right=0.97, top=0.96, bottom=0.2)
     ax = figure.add_subplot()
-    ax.set_ylabel(left, fontsize=10, color=svg.INK)
-    ax.set_xlabel(bottom, fontsize=10, color=svg.INK)
-    ax.patch.set_visible(False)
-    figure.patch.set_visible(False)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set(color=svg.INK, alpha=0.4)
-    ax.tick_params(colors=svg.INK, labelsize=9, length=3)
+    dress(ax, bottom, left)
     return figure, ax
 
 
