@@ -17,6 +17,7 @@ from reports.detail import details
 from reports.records import Records
 from reports.serving_charts import charts
 from reports.summarize import summarize
+from suites import terminal
 
 POINTS = [
     {"largest_batch": 1, "wait_ms": 0.0, "rate": 100.0, "p99_s": 0.04},
@@ -237,6 +238,24 @@ def test_the_page_and_the_summary_have_the_table():
     text = summary.markdown(found)
     assert "## Deployment" in text
     assert "| cloud |" in text
+
+
+def test_the_terminal_tells_gain_risk_command_and_overhead():
+    found = summarize(Records(run_record(), [*realtime("none", 1.0), *realtime("fast", 1.9)]))
+    title, place, gain, risk, command, overhead = terminal._deployments(found)
+    assert title == "deployment, over FP32:"
+    assert place == "  m on cpu, real time: fast"
+    assert gain.startswith("    1.90× queries a second: 190 a second within 50")
+    assert risk.startswith("    risk: accuracy under load drops 0.10")
+    assert command == "    pytest suites/test_realtime.py --technique fast"
+    assert overhead.startswith("  LoadGen's own overhead p50 3")
+    assert terminal._deployments(summarize(Records(run_record(), []))) == []
+
+
+def test_no_two_empty_lines_follow_each_other():
+    lines = ["", "a table", "", "", "another", "", "", "", "end"]
+    assert terminal.single_spaced(lines) == ["", "a table", "", "another", "", "end"]
+    assert terminal.single_spaced([]) == []
 
 
 SCRAP = st.recursive(
