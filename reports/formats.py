@@ -130,8 +130,9 @@ def measured(verdict: Record, interval: bool = True) -> str:
     decimals = how.decimals(value)
     asked = threshold(verdict)
     if asked is not None and asked != value and not how.scientific:
-        while decimals < 6 and how.bare(asked, decimals) == how.bare(value, decimals):
-            decimals += 1
+        apart = [n for n in range(decimals, 7) if how.bare(asked, n) != how.bare(value, n)]
+        # What six decimals do not tell apart, more of them would not tell anybody either.
+        decimals = apart[0] if apart else decimals
     text = how(value, decimals)
     return text + bounds(verdict, decimals) if interval else text
 
