@@ -45,9 +45,9 @@ def judge_cost(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:
     if m["same"]:
         why = f"{FP32}: {told}"
         return verdict("cloud_cost", Status.NO_EXPECTATION, value=1.0, **parts, reason=why)
-    found = ratio(rates.baseline["rates"], rates.candidate["rates"]).inverse
-    told = f"{told} are {found.value:.3g} of FP32's {old:.4g}"
-    return ranged("cloud_cost", limit, found, told, parts)
+    over = ratio(rates.baseline["rates"], rates.candidate["rates"]).inverse
+    told = f"{told} are {over.value:.3g} of FP32's {old:.4g}"
+    return ranged("cloud_cost", limit, over, told, parts)
 
 
 def million(hour: float, rate: float) -> float:
@@ -84,8 +84,8 @@ def judge_fleet(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:
     value = round(new["replica_hours"] / old["replica_hours"], 4)
     told += f" are {value:.3g} of FP32's {old['replica_hours']:.3g}"
     status, reason = against(limit, value, told)
-    found = ratio(*m["rates"]).inverse
-    perhaps = value * found.least / found.value
+    over = ratio(*m["rates"]).inverse
+    perhaps = value * over.least / over.value
     if status is Status.FAIL and isinstance(limit, Limit) and limit.holds(perhaps):
         status = Status.INCONCLUSIVE
         reason = f"undecided: {reason}; by the rates that it starts from it may be {perhaps:.3g}"
