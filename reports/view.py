@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from reports import (
@@ -67,13 +68,23 @@ def name(cell: Cell) -> View:
     }
 
 
+def _commands(verdicts: Iterable[Record]) -> list[str]:
+    """Each command that repeats some of the verdicts; a cell's suites have one each."""
+    found = dict.fromkeys(one["command"] for one in verdicts if one.get("command"))
+    return [names.visible(names.short(one, names.LONGEST_COMMAND)) for one in found] or [""]
+
+
 def lines(found: tuple[Line, ...]) -> View:
     """Lines by cell, in their order: the first ones, those to fold, and how many more there are."""
     groups: dict[tuple[str, str, str], list[Line]] = {}
     for line in found:
         groups.setdefault(line.cell.key, []).append(line)
     shown = [
-        {**name(group[0].cell), "lines": [_line(line) for line in group]}
+        {
+            **name(group[0].cell),
+            "lines": [_line(line) for line in group],
+            "commands": _commands(one for line in group for one in line.verdicts),
+        }
         for group in list(groups.values())[:MOST_LINES]
     ]
     return {
@@ -342,6 +353,7 @@ def section(cell: Cell, level: int) -> View:
     """Everything about a cell. level 0: all; 1: no sample plots; 2: gates and the command only."""
     return {
         **name(cell),
+        "commands": _commands(cell.verdicts),
         "family": cell.family or formats.ABSENT,
         "gates": [
             _gate(line, 200 if level > 1 else names.LONGEST_TEXT) for line in lines_of([cell])

@@ -34,7 +34,7 @@ LEADERS = 2
 
 SHARE = 0.95
 PROBE_SECONDS = 0.5
-DEADLINES = {"digits_mlp": 5.0, "mobilenet_v3_small": 50.0}
+DEADLINES = {"digits_mlp": 5.0, "mobilenet_v3_small": 20.0}
 """What is measured for docs/results.md, and the deadline in ms."""
 
 TOLD = (
@@ -170,35 +170,38 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     told = []
     for row in rows:
         found = row["again"][0]
-        best = max(row["again"], key=lambda one: statistics.median(one["rates"]))
+        best, second, *_ = sorted(row["again"], key=lambda one: -statistics.median(one["rates"]))
         probes = sum(one["probes"] for one in row["grid"])
-        busy = row["machine"]["others"]
         told.append(
             [
                 row["model"],
                 f"`{row['technique']}`",
                 f"{row['deadline_ms']:g} ms",
-                f"{_policy(found)}: {_rates(found)}",
-                "the same" if best is found else f"{_policy(best)}: {_rates(best)}",
+                _told(found),
+                f"it; then {_told(second)}" if best is found else _told(best),
                 f"{share(row):.1%}: {'reached' if share(row) >= SHARE else 'MISSED'}",
                 f"{row['probes']} probes, {row['seconds']:.0f} s of "
                 f"{probes}, {row['grid_seconds']:.0f} s",
                 f"{len(row['grid'])}",
-                "not told" if busy is None else f"{busy:.1%}",
+                _machine(row),
             ]
         )
     head = ["model", "artifact", "deadline", "policy found", "best of the grid", "share"]
-    return tables.table([*head, "search of grid", "policies", "other programs, of a CPU"], told)
+    return tables.table([*head, "search of grid", "policies", "measured"], told)
 
 
-def _policy(one: Mapping[str, Any]) -> str:
+def _machine(row: Mapping[str, Any]) -> str:
+    own = "has a CPU of its own" if row["own_cpu"] else "shares the server's CPU"
+    busy = row["machine"]["others"]
+    others = "not told" if busy is None else f"{busy:.0%} of a CPU"
+    return f"{row['day']}; LoadGen {own}; other programs: {others}"
+
+
+def _told(one: Mapping[str, Any]) -> str:
     wait = f"{one['wait_ms']:g} ms" if one["wait_ms"] else "no wait"
-    return f"batch {one['largest_batch']}, {wait}"
-
-
-def _rates(one: Mapping[str, Any]) -> str:
     rates = one["rates"]
-    return f"{statistics.median(rates):.0f} a second [{min(rates):.0f}, {max(rates):.0f}]"
+    middle = f"{statistics.median(rates):.0f} a second [{min(rates):.0f}, {max(rates):.0f}]"
+    return f"batch {one['largest_batch']}, {wait}: {middle}"
 
 
 def main() -> None:

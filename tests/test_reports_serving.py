@@ -240,6 +240,26 @@ def test_the_page_and_the_summary_have_the_table():
     assert "| cloud |" in text
 
 
+def test_what_fails_is_repeated_by_its_own_suite_s_command():
+    slow = [*realtime("slow", 1.2), *cloud("slow", 0.5)]
+    for one in slow:
+        if one["gate"] == "cloud_server":
+            one |= {"status": "FAIL", "reason": "slower"}
+    found = Records(run_record(), slow)
+    page = render.page(found)
+    why = page[page.index('<section aria-labelledby="why">') :]
+    why = why[: why.index("</section>")]
+    assert "pytest suites/test_cloud.py --technique slow" in why
+    assert "test_realtime.py" not in why
+    section = page[page.index('<section aria-labelledby="sections">') :]
+    for suite in ("realtime", "cloud"):
+        assert f"pytest suites/test_{suite}.py --technique slow" in section
+    text = summary.markdown(found)
+    failing = text[text.index("## Failing gates") : text.index("## Deployment")]
+    assert "pytest suites/test_cloud.py --technique slow" in failing
+    assert "test_realtime.py" not in failing
+
+
 def test_the_terminal_tells_gain_risk_command_and_overhead():
     found = summarize(Records(run_record(), [*realtime("none", 1.0), *realtime("fast", 1.9)]))
     title, place, gain, risk, command, overhead = terminal._deployments(found)

@@ -18,6 +18,7 @@ def row(*again, **changes):
     grid = [{"largest_batch": size, "wait_ms": 0.0, "probes": 10} for size in (1, 2, 4)]
     told = {"model": "digits_mlp", "technique": "none", "deadline_ms": 5.0, "grid": grid}
     told |= {"probes": 12, "seconds": 6.0, "grid_seconds": 15.0, "machine": {"others": 0.031}}
+    told |= {"day": "2026-11-25", "own_cpu": False}
     return {**told, "again": points, **changes}
 
 
@@ -27,15 +28,18 @@ def test_a_policy_that_is_beaten_is_told_by_the_share_of_medians():
     assert table([one])[2] == (
         "| digits_mlp | `none` | 5 ms | batch 8, no wait: 90 a second [50, 100] | "
         "batch 16, 1 ms: 100 a second [96, 200] | 90.0%: MISSED | "
-        "12 probes, 6 s of 30, 15 s | 3 | 3.1% |"
+        "12 probes, 6 s of 30, 15 s | 3 | "
+        "2026-11-25; LoadGen shares the server's CPU; other programs: 3% of a CPU |"
     )
 
 
 def test_the_best_policy_is_the_whole_of_itself():
-    one = row((8, 0.0, (100, 101, 102)), (16, 1.0, (99, 300, 98)), machine={"others": None})
+    one = row(
+        (8, 0.0, (100, 101, 102)), (16, 1.0, (99, 300, 98)), machine={"others": None}, own_cpu=True
+    )
     assert share(one) == 1
-    assert "| the same | 100.0%: reached |" in table([one])[2]
-    assert table([one])[2].endswith("| not told |")
+    assert "| it; then batch 16, 1 ms: 99 a second [98, 300] | 100.0%: reached |" in table([one])[2]
+    assert table([one])[2].endswith("LoadGen has a CPU of its own; other programs: not told |")
 
 
 def test_the_leaders_are_the_grid_s_best_beside_the_one_found():
