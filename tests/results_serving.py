@@ -68,11 +68,13 @@ def measure(
             if found.best is None:
                 raise SystemExit(f"{name}: no policy keeps the deadline of {deadline:g} ms")
             guess = found.best.rate
-            grid = [
-                search.highest(Policy(size, share * run.deadline), run.probe, guess)
-                for size in search.usable(run.services, run.deadline)
-                for share in (0.0, *(search.WAITS if size > 1 else ()))
-            ]
+            print(f"found {found.best.as_dict()}", file=sys.stderr, flush=True)
+            grid = []
+            for size in search.usable(run.services, run.deadline):
+                for share in (0.0, *(search.WAITS if size > 1 else ())):
+                    policy = Policy(size, share * run.deadline)
+                    grid.append(search.highest(policy, run.probe, guess))
+                    print(grid[-1].as_dict(), file=sys.stderr, flush=True)
             ended = time.monotonic()
             again = _again(run, [found.best, *leaders(grid, found.best)], rounds)
             facts = run.facts()
