@@ -172,10 +172,11 @@ def measure_all(
             words += ["--lines", str(kept.path.with_name("search.jsonl"))]
             found = measured("results_search.py", words, 1)
             kept.add("search", results_search.SEEDS, found)
-        if name in results_serving.DEADLINES and not kept.get("serving", name, 0):
+        if name in results_serving.SERVED and not kept.get("serving", name, 0):
             print(f"batching policies, the whole grid: {name}", flush=True)
+            technique, deadline = results_serving.SERVED[name]
             words = [name, str(files[name]), "--threads", str(threads)]
-            words += ["--deadline", str(results_serving.DEADLINES[name])]
+            words += ["--technique", technique, "--deadline", str(deadline)]
             kept.add("serving", 0, measured("results_serving.py", words, threads))
     for name in models:
         if chosen.auto and fnmatch.fnmatchcase(name, chosen.auto) and not kept.get("auto", name, 0):

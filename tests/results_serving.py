@@ -34,8 +34,8 @@ LEADERS = 2
 
 SHARE = 0.95
 PROBE_SECONDS = 0.5
-DEADLINES = {"digits_mlp": 5.0, "mobilenet_v3_small": 20.0}
-"""What is measured for docs/results.md, and the deadline in ms."""
+SERVED = {"digits_mlp": ("none", 5.0), "mobilenet_v3_small": ("onnxruntime", 10.0)}
+"""What is measured for docs/results.md: the artifact, and the deadline in ms."""
 
 TOLD = (
     "Queries a second within the deadline, 99 of 100 answers in time, by MLCommons LoadGen's Server"
