@@ -111,7 +111,7 @@ def test_rates_fail_where_the_bound_is_beyond_the_limit():
     [
         ([100, 120], [110, 130]),
         ([27425, 36513], [26073, 18170]),  # seen on a busy machine, of the faster of the two
-        ([100, 101], [99, 99]),  # equal rates are a step of the search, not certainty
+        ([100, 100], [99, 99]),  # equal rates are a step of the search, not certainty
         ([100], [10]),  # one process a side has no spread
     ],
 )
