@@ -8,6 +8,7 @@ from typing import Any
 from gauge.judge_parts import against, finite, limit_part, verdict
 from gauge.judge_serving import FP32, judge_rates, ranged
 from gauge.policy_entry import Limit, NoExpectation
+from gauge.rates import ratio
 from gauge.verdict import Status, Verdict
 
 
@@ -35,22 +36,18 @@ def judge_cost(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:
         rate = found.get("rate")
         cost = million(price["hour"], rate) if finite(rate) and rate > 0 else None
         arms[arm] = {**found, "cost_per_million": cost}
-    given = [price["currency"], "an example price" if price["example"] else None]
-    named = " ".join(filter(None, given))
+    example = " (an example price)" if price["example"] else ""
     parts: dict[str, Any] = {**arms, "limit": rates.limit, "evidence": evidence}
     old, new = (arms[arm]["cost_per_million"] for arm in ("baseline", "candidate"))
     if rates.value is None or new is None or old is None:
         return verdict("cloud_cost", rates.status, **parts, reason=rates.reason)
-    told = f"{new:.4g} {named} a million inferences"
+    told = f"{new:.4g} {price['currency']} a million inferences{example}"
     if m["same"]:
         why = f"{FP32}: {told}"
         return verdict("cloud_cost", Status.NO_EXPECTATION, value=1.0, **parts, reason=why)
-    assert rates.low is not None
-    assert rates.high is not None
-    value, low, high = 1 / rates.value, 1 / rates.high, 1 / rates.low
-    parts |= {"value": value, "low": low, "high": high}
-    told = f"{told} are {value:.3g} of FP32's {old:.4g}"
-    return ranged("cloud_cost", limit, value, low, high, told, parts)
+    over = ratio(rates.baseline["rates"], rates.candidate["rates"]).inverse
+    told = f"{told} are {over.value:.3g} of FP32's {old:.4g}"
+    return ranged("cloud_cost", limit, over, told, parts)
 
 
 def million(hour: float, rate: float) -> float:
@@ -62,7 +59,9 @@ def judge_fleet(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:
     """Simulated replica hours over FP32's on the same trace (gauge.serving.fleet).
 
     m: "baseline" and "candidate": simulations, or None where nothing keeps the objective, with
-    "doubt": why the rate they start from does not count, or None; "same"; "price"; "extra".
+    "doubt": why the rate they start from does not count, or None; "same"; "rates": queries a second
+    of FP32's processes and of the candidate's; "price"; "extra". A FAIL needs more than what the
+    rates are uncertain by (gauge.rates, 99.5 %).
     """
     old, new = m["baseline"], m["candidate"]
     hour = m["price"]["hour"]
@@ -81,9 +80,15 @@ def judge_fleet(m: Mapping[str, Any], limit: Limit | NoExpectation) -> Verdict:
     if m["same"]:
         why = f"{FP32}; {told}"
         return verdict("cloud_fleet", Status.NO_EXPECTATION, value=1.0, **parts, reason=why)
-    value = new["replica_hours"] / old["replica_hours"]
+    # Four digits: fleets of as many replicas differ by when the last query is answered.
+    value = round(new["replica_hours"] / old["replica_hours"], 4)
     told += f" are {value:.3g} of FP32's {old['replica_hours']:.3g}"
     status, reason = against(limit, value, told)
+    over = ratio(*m["rates"]).inverse
+    perhaps = value * over.least / over.value
+    if status is Status.FAIL and isinstance(limit, Limit) and limit.holds(perhaps):
+        status = Status.INCONCLUSIVE
+        reason = f"undecided: {reason}; by the rates that it starts from it may be {perhaps:.3g}"
     return verdict("cloud_fleet", status, value=value, **parts, reason=reason)
 
 

@@ -14,7 +14,7 @@ _UNITS = {
     "seconds": (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)),
     "joules": (("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6)),
     "count": (("G", 1e9), ("M", 1e6), ("thousand", 1e3), ("", 1.0)),
-    "share": (("of what the machine can do", 1.0),),
+    "share": (("% of what the machine can do", 1e-2),),
 }
 
 
@@ -23,6 +23,11 @@ def spoken(gate: str, value: float) -> str:
     units = _UNITS[SCALES[gate].unit]
     unit, size = next((one for one in units if abs(value) >= one[1]), units[-1])
     return f"{value / size:.3g} {unit}".rstrip()
+
+
+def _short(gate: str, value: float) -> str:
+    """The same without saying again what a percentage is of."""
+    return spoken(gate, value).partition(" of ")[0]
 
 
 def judge_edge(
@@ -59,7 +64,7 @@ def judge_edge(
     if all(kept):
         return verdict(gate, Status.PASS, value=value, **parts)
     side = "at least" if limit.min is not None else "at most"
-    asked = f"{side} {spoken(gate, limit.bound)} is asked"
+    asked = f"{side} {_short(gate, limit.bound)} is asked"
     if any(kept):
         why = f"undecided: {told}, and {asked}; --effort thorough measures more often"
         return verdict(gate, Status.INCONCLUSIVE, value=value, **parts, reason=why)
@@ -69,7 +74,7 @@ def judge_edge(
 def _interval(gate: str, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
-    return f" ({spoken(gate, low)} to {spoken(gate, high)})"
+    return f" ({_short(gate, low)} to {_short(gate, high)})"
 
 
 def _beside(gate: str, value: float, measured: Mapping[str, Any]) -> str:
@@ -77,4 +82,4 @@ def _beside(gate: str, value: float, measured: Mapping[str, Any]) -> str:
     base = measured.get("baseline")
     if not finite(base) or base <= 0:
         return ""
-    return f", FP32 {spoken(gate, base)}"
+    return f", FP32 {_short(gate, base)}"

@@ -1,18 +1,20 @@
 """Judging an artifact under load: answers, latency and rates.
 
-Rates are those of server processes, one number each. An interval is their whole range: the least
-ratio and the largest that any two processes of the two sides give.
+Rates are those of server processes, one number each (gauge.rates). A FAIL stands only where fresh
+processes of both sides, in turns, fail too.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gauge.judge_parts import against, finite, limit_part, verdict
 from gauge.judge_quality import judge_accuracy
 from gauge.policy_entry import Limit, NoExpectation
+from gauge.rates import Ratio, ratio
 from gauge.verdict import Status, Verdict
 
 FP32 = "FP32 itself, which the others are told against"
@@ -69,7 +71,7 @@ def judge_rates(gate: str, m: Mapping[str, Any], limit: Limit | NoExpectation) -
     sides = {arm: [run["rate"] for run in m[arm]] for arm in ("baseline", "candidate")}
     parts: dict[str, Any] = {"limit": limit_part(limit), "evidence": dict(m["extra"])}
     for arm in sides:
-        parts[arm] = {"rates": sides[arm], "rate": _middle(sides[arm]), **_policy_of(m[arm])}
+        parts[arm] = {"rates": sides[arm], "rate": _mean(sides[arm]), **_policy_of(m[arm])}
     if not sides["candidate"]:
         return _unkept(gate, m, limit, parts)
     bad = next((run for arm in sides for run in m[arm] if not run["valid"]), None)
@@ -80,41 +82,45 @@ def judge_rates(gate: str, m: Mapping[str, Any], limit: Limit | NoExpectation) -
         return verdict(gate, Status.ERROR, **parts, reason=f"a rate of {lost[0]} {m['what']}")
     new = parts["candidate"]["rate"]
     if m["same"]:
-        why = f"{FP32}: {new:.4g} {m['what']}"
+        why = f"{FP32}: {per(new)} {m['what']}"
         return verdict(gate, Status.NO_EXPECTATION, value=1.0, **parts, reason=why)
     if not sides["baseline"]:
-        why = f"{new:.4g} {m['what']}, and FP32 does not keep the deadline at any rate"
+        why = f"{per(new)} {m['what']}, and FP32 does not keep the deadline at any rate"
         return verdict(gate, Status.NO_BASELINE, **parts, reason=why)
+    found = ratio(sides["baseline"], sides["candidate"])
     old = parts["baseline"]["rate"]
-    value = new / old
-    low = min(sides["candidate"]) / max(sides["baseline"])
-    high = max(sides["candidate"]) / min(sides["baseline"])
-    parts |= {"value": value, "low": low, "high": high}
-    told = f"{new:.4g} {m['what']} are {value:.3g} of FP32's {old:.4g}"
-    return ranged(gate, limit, value, low, high, told, parts)
+    told = f"{per(new)} {m['what']} are {found.value:.3g} of FP32's {per(old)}"
+    return ranged(gate, limit, found, told, parts)
 
 
 def ranged(
-    gate: str,
-    limit: Limit | NoExpectation,
-    value: float,
-    low: float,
-    high: float,
-    told: str,
-    parts: Mapping[str, Any],
+    gate: str, limit: Limit | NoExpectation, found: Ratio, told: str, parts: Mapping[str, Any]
 ) -> Verdict:
-    """Decided where all processes agree on which side of the limit the ratio lies."""
+    """PASS where the 95 % bound is on the limit's side, FAIL where the 99.5 % bound is beyond."""
+    low, high = (one if finite(one) and one > 0 else None for one in (found.low, found.high))
+    parts = {**parts, "value": found.value, "low": low, "high": high}
     if isinstance(limit, NoExpectation):
         return verdict(gate, Status.NO_EXPECTATION, **parts, reason=limit.reason)
-    ends = [limit.holds(low), limit.holds(high)]
-    if all(ends):
+    least = limit.min is not None
+    if limit.holds(found.low if least else found.high):
         return verdict(gate, Status.PASS, **parts)
-    side = "at least" if limit.min is not None else "at most"
-    asked = f"and {side} {limit.bound:g} is asked"
-    if not any(ends):
+    asked = f"and {'at least' if least else 'at most'} {limit.bound:g} is asked"
+    if not limit.holds(found.most if least else found.least):
         return verdict(gate, Status.FAIL, **parts, reason=f"{told}, {asked}")
-    why = f"undecided: {told} (processes give {low:.3g} to {high:.3g}), {asked}"
+    between = "" if low is None or high is None else f" ({low:.3g} to {high:.3g})"
+    why = f"undecided: {told}{between}, {asked}; --effort thorough takes more processes"
     return verdict(gate, Status.INCONCLUSIVE, **parts, reason=why)
+
+
+def reproduced(first: Verdict, again: Verdict) -> Verdict:
+    """A FAIL after fresh processes of both sides: a busy minute of one side is no fault of it."""
+    told = {"value": first.value, "reason": first.reason}
+    evidence = {**again.evidence, "first": told}
+    if again.status is Status.FAIL:
+        return dataclasses.replace(again, evidence=evidence)
+    why = f"not reproduced: {first.reason}; fresh processes, both sides in turns, "
+    why += f"give {again.value:.3g}" if finite(again.value) else f"say: {again.reason}"
+    return dataclasses.replace(again, status=Status.INCONCLUSIVE, evidence=evidence, reason=why)
 
 
 def _unkept(
@@ -147,17 +153,20 @@ def policy(found: Mapping[str, Any]) -> str:
     return f"batches of up to {found['largest_batch']} with {waits}"
 
 
+def per(rate: float) -> str:
+    """A rate in four digits, and never as a power of ten."""
+    return f"{float(f'{rate:.4g}'):,.0f}" if rate >= 1000 else f"{rate:.4g}"
+
+
 def milliseconds(seconds: float) -> str:
     """A duration in ms, three digits."""
     return f"{1000 * seconds:.3g} ms"
 
 
-def _middle(rates: Sequence[float | None]) -> float | None:
-    known = sorted(rate for rate in rates if finite(rate))
-    if not known:
-        return None
-    half = len(known) // 2
-    return known[half] if len(known) % 2 else (known[half - 1] + known[half]) / 2
+def _mean(rates: Sequence[float | None]) -> float | None:
+    """The geometric mean of those that are known."""
+    known = [rate for rate in rates if finite(rate) and rate > 0]
+    return statistics.geometric_mean(known) if known else None
 
 
 def _policy_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -96,6 +96,15 @@ def cpu_flags(root: str | Path = "/") -> list[str]:
     return [flag for flag in FLAGS if flag in present]
 
 
+def cpu_name(root: str | Path = "/") -> str:
+    """The processor's name, as /proc/cpuinfo tells it."""
+    cpuinfo = _cpuinfo(root)
+    if "model name" in cpuinfo:
+        return cpuinfo["model name"]
+    parts = [cpuinfo[key] for key in ("cpu implementer", "cpu part") if key in cpuinfo]
+    return " ".join([platform.machine(), *parts])
+
+
 def allowance(root: str | Path = "/", affinity: int | None = None) -> Allowance:
     """The smallest of CPU affinity (cpuset included) and every cgroup quota above this process.
 
@@ -148,7 +157,7 @@ def fingerprint(threads: Threads | None = None) -> dict[str, Any]:
     allowed = allowance()
     used = threads or default_threads(allowed)
     return {
-        "cpu": _cpu_name(_cpuinfo("/")),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "quota": allowed.cpus,
         "threads": used.count,
@@ -197,13 +206,6 @@ def _cpuinfo(root: str | Path) -> dict[str, str]:
     text = _read(Path(root, "proc/cpuinfo")) or ""
     pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
-
-
-def _cpu_name(cpuinfo: dict[str, str]) -> str:
-    if "model name" in cpuinfo:
-        return cpuinfo["model name"]
-    parts = [cpuinfo[key] for key in ("cpu implementer", "cpu part") if key in cpuinfo]
-    return " ".join([platform.machine(), *parts])
 
 
 def _os_name() -> str | None:

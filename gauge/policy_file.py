@@ -17,7 +17,7 @@ from gauge.policy_require import Required, names_a_gate
 from gauge.verdict import BATCH_GATES, GATES, SCALES, TIMED_GATES
 
 CLASSES = ("A", "B", "C")
-SHARES = ("accuracy", "fidelity", "training_steps", "training_accuracy", "cloud_misses")
+SHARES = tuple(gate for gate, scale in SCALES.items() if scale.unit == "fraction")
 """Gates whose limit is a fraction, not a ratio."""
 UNITS = ("bytes", "count", "seconds", "joules")
 """Units of gates whose limit is no ratio to FP32."""

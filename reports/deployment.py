@@ -20,11 +20,15 @@ DOUBTED = ("INCONCLUSIVE", "NO_BASELINE", "WAIVED")
 
 @dataclass(frozen=True)
 class Told:
-    """What a suite says of a cell. merit: for the order, higher is better; None without one."""
+    """What a suite says of a cell. merit: for the order, higher is better; None without one.
+
+    gain: over FP32. own: what it reaches, compared with nothing.
+    """
 
     merit: float | None
     gain: str
     risk: str
+    own: str
 
 
 @dataclass(frozen=True)
@@ -62,20 +66,22 @@ def choices(cells: Iterable[Cell]) -> list[Choice]:
 
 def _choice(key: tuple[str, str, str], group: list[Cell]) -> Choice:
     suite = key[2]
+    command = _command(group[0], suite)
     fit = [cell for cell in group if not _has(cell, suite, BROKEN)]
     if not fit:
         failing = {v["gate"] for cell in group for v in _own(cell, suite) if v["status"] in BROKEN}
         why = f"none of {formats.count(len(group), 'artifact')} keeps {', '.join(sorted(failing))}"
-        return Choice(*key, None, why, formats.ABSENT, _command(group[0], suite))
+        return Choice(*key, None, why, formats.ABSENT, command)
     told = {cell.key: TELL[suite](cell) for cell in fit}
-
-    def rank(cell: Cell) -> tuple[bool, float]:
-        merit = told[cell.key].merit
-        return merit is not None, merit or 0.0
-
-    best = max(fit, key=rank)
+    known = [cell for cell in fit if told[cell.key].merit is not None]
+    if not known:
+        return Choice(*key, None, f"nothing to choose by: {MERITS[suite]}", formats.ABSENT, command)
+    best = max(known, key=lambda cell: told[cell.key].merit or 0.0)
     found = told[best.key]
-    gain = "FP32 itself: no artifact is better" if best.technique == BASELINE else found.gain
+    gain = found.gain
+    if best.technique == BASELINE:
+        others = BETTER[suite] if len(group) > 1 else "no artifact was asked beside it"
+        gain = f"FP32 itself, {found.own}: {others}" if found.own else f"FP32 itself: {others}"
     return Choice(*key, best, gain, _risk(best, suite, found.risk), _command(best, suite))
 
 
@@ -110,21 +116,28 @@ def _realtime(cell: Cell) -> Told:
     deadline = number(serving.evidence(cell, "realtime_rate").get("deadline_s"))
     within = "" if deadline is None else f" within {formats.seconds(deadline)}"
     rated = number(took.get("rate"))
-    gain = f"{serving.rate(rated)}{within} with {serving.policy(took) or 'no policy'}"
+    own = f"{serving.rate(rated)}{within} with {serving.policy(took) or 'no policy'}"
+    bound = number(serving.arm(cell, "realtime_latency").get("bound_s"))
+    if bound is not None:
+        own += f", one by one 99 of 100 within {formats.seconds(bound)}"
+    gain = own
     if verdict is not None and verdict.get("value") is not None:
-        gain = f"{formats.measured(verdict)} queries a second: {gain}"
+        gain = f"{formats.measured(verdict)} queries a second: {own}"
     # By the rate rather than by its ratio, which is missing where FP32 gave none.
-    return Told(rated, gain, _answers(cell, "realtime"))
+    return Told(rated, gain, _answers(cell, "realtime"), own)
 
 
 def _cloud(cell: Cell) -> Told:
     rated = cell.gate("cloud_server")
     reached = number(serving.arm(cell, "cloud_server").get("rate"))
-    parts = [] if rated is None else [_rated(rated, reached)]
+    own = "" if rated is None else f"{serving.rate(reached)} at the objective"
+    parts = [own] if own else []
+    if rated is not None and rated.get("value") is not None:
+        parts = [f"{formats.measured(rated)} queries a second: {own}"]
     cost = cell.gate("cloud_cost")
     if cost is not None and cost.get("value") is not None:
         price = mapping(serving.evidence(cell, "cloud_cost").get("price"))
-        example = ", an example price" if price.get("example") else ""
+        example = " (an example price)" if price.get("example") else ""
         parts.append(f"{formats.measured(cost)} cost{example}")
     fleet = cell.gate("cloud_fleet")
     if fleet is not None and fleet.get("value") is not None:
@@ -133,14 +146,7 @@ def _cloud(cell: Cell) -> Told:
     risk = [_answers(cell, "cloud")]
     if misses is not None and misses.get("value") is not None:
         risk.append(f"{formats.measured(misses)} of queries miss the objective (simulated)")
-    return Told(reached, ", ".join(parts), "; ".join(risk))
-
-
-def _rated(verdict: Record, reached: float | None) -> str:
-    """Queries a second at the objective, over FP32's where that is known."""
-    if verdict.get("value") is None:
-        return f"{serving.rate(reached)} at the objective"
-    return f"{formats.measured(verdict)} queries a second"
+    return Told(reached, ", ".join(parts), "; ".join(risk), own)
 
 
 def _edge(cell: Cell) -> Told:
@@ -148,7 +154,21 @@ def _edge(cell: Cell) -> Told:
     installed = cell.value("edge_installed")
     trusted = cell.technique == BASELINE or edge.certified(cell)
     merit = -installed if trusted and installed is not None else None
-    return Told(merit, edge.gain(cell), edge.risk(cell))
+    return Told(merit, edge.gain(cell), edge.risk(cell), edge.own(cell))
 
 
 TELL: dict[str, Callable[[Cell], Told]] = {"edge": _edge, "realtime": _realtime, "cloud": _cloud}
+
+BETTER = {
+    "edge": "no certified artifact is smaller",
+    "realtime": "no artifact is better",
+    "cloud": "no artifact is better",
+}
+"""Of FP32, where it is the one to take."""
+
+MERITS = {
+    "edge": "no certified artifact, nor FP32, has edge_installed",
+    "realtime": "no artifact has a rate within the deadline",
+    "cloud": "no artifact has a rate at the objective",
+}
+"""What the order of artifacts goes by, where it is missing."""

@@ -29,6 +29,12 @@ _GAINS = {
     "edge_cold_start": "the cold start",
 }
 
+_OWN = {
+    "edge_installed": "to install",
+    "edge_memory": "of memory",
+    "edge_cold_start": "to a first answer",
+}
+
 
 def asked(cells: Iterable[Cell]) -> list[Cell]:
     """The cells that the edge gates were asked of."""
@@ -42,6 +48,19 @@ def tables(cells: Iterable[Cell]) -> dict[tuple[str, str], list[tuple[Cell, list
         numbers = [_number(cell, gate) for gate in COLUMNS]
         found.setdefault((cell.model, cell.target), []).append((cell, numbers))
     return found
+
+
+def absent(cells: Iterable[Cell]) -> list[str]:
+    """Why numbers of the table are not there, each reason once with its heading."""
+    found: dict[str, list[str]] = {}
+    here = asked(cells)
+    for gate, heading in COLUMNS.items():
+        for cell in here:
+            verdict = cell.gate(gate)
+            if verdict is not None and verdict.get("value") is None and verdict.get("reason"):
+                why = names.first_line(verdict["reason"]).removeprefix(f"{formats.ABSENT}: ")
+                found.setdefault(why, []).append(heading)
+    return [f"{', '.join(dict.fromkeys(heads))}: {why}" for why, heads in found.items()]
 
 
 def certificate(cell: Cell) -> Record:
@@ -63,8 +82,15 @@ def gain(cell: Cell) -> str:
         new = number(mapping(verdict).get("value"))
         old = number(mapping(mapping(verdict).get("baseline")).get("value"))
         if verdict is not None and new is not None and old:
-            parts.append(f"{formats.WHOLE_PERCENT(new / old)} of {what}")
+            took = formats.measured(verdict, interval=False)
+            parts.append(f"{formats.WHOLE_PERCENT(new / old)} of {what} ({took})")
     return ", ".join(parts) or formats.ABSENT
+
+
+def own(cell: Cell) -> str:
+    """What it takes of what a device is short of, compared with nothing."""
+    found = [(_number(cell, gate), what) for gate, what in _OWN.items()]
+    return ", ".join(f"{took} {what}" for took, what in found if took != formats.ABSENT)
 
 
 def risk(cell: Cell) -> str:

@@ -59,21 +59,33 @@ COSINE = Form(fixed=4)
 RELATIVE = Form(scientific=True)
 
 
+def _by_size(*units: tuple[float, str]) -> tuple[Form, ...]:
+    return tuple(Form(scale=1 / size, unit=f"{_NARROW}{unit}".rstrip()) for size, unit in units)
+
+
 PLAIN = {
-    "bytes": Form(scale=1e-6, unit=f"{_NARROW}MB"),
-    "count": Form(scale=1e-6, unit=f"{_NARROW}M"),
-    "seconds": Form(scale=1e3, unit=f"{_NARROW}ms"),
-    "joules": Form(scale=1e3, unit=f"{_NARROW}mJ"),
-    "share": WHOLE_PERCENT,
+    "bytes": _by_size((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")),
+    "count": _by_size((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, "")),
+    "seconds": _by_size((1, "s"), (1e-3, "ms"), (1e-6, "µs")),
+    "joules": _by_size((1, "J"), (1e-3, "mJ"), (1e-6, "µJ")),
+    "share": (Form(scale=100, unit=f"{_NARROW}%"),),
 }
-"""Gates with numbers of their own, no ratio to FP32, by their unit."""
+"""Gates with numbers of their own, no ratio to FP32, by their unit: the largest unit first."""
+
+
+def _plain(verdict: Record) -> Form:
+    """The unit that suits a verdict's number, or its limit where it has none."""
+    value = verdict.get("value")
+    size = abs(value if value is not None else threshold(verdict) or 0.0)
+    forms = PLAIN[verdict["unit"]]
+    return next((one for one in forms if size * one.scale >= 0.9995), forms[-1])
 
 
 def form(verdict: Record) -> Form:
     """How the numbers of a verdict are written."""
     gate, unit = verdict["gate"], verdict.get("unit")
     if gate.startswith("edge_") and unit in PLAIN:
-        return PLAIN[unit]
+        return _plain(verdict)
     if gate in ("accuracy", "training_accuracy") or gate.endswith("_answers"):
         return POINTS
     if gate == "reload":
@@ -118,8 +130,9 @@ def measured(verdict: Record, interval: bool = True) -> str:
     decimals = how.decimals(value)
     asked = threshold(verdict)
     if asked is not None and asked != value and not how.scientific:
-        while decimals < 6 and how.bare(asked, decimals) == how.bare(value, decimals):
-            decimals += 1
+        apart = [n for n in range(decimals, 7) if how.bare(asked, n) != how.bare(value, n)]
+        # What six decimals do not tell apart, more of them would not tell anybody either.
+        decimals = apart[0] if apart else decimals
     text = how(value, decimals)
     return text + bounds(verdict, decimals) if interval else text
 

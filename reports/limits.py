@@ -15,6 +15,7 @@ from typing import Any
 from gauge.clearance import clearance
 from gauge.policy import CellFacts, Limit, Policy
 from gauge.policy_entry import DIRECTIONS, LimitEntry
+from gauge.verdict import SCALES, TIMED_GATES
 from reports import formats
 from reports.plain import listing, mapping, number
 from reports.records import Record, Records
@@ -22,8 +23,32 @@ from reports.records import Record, Records
 SPECIFIC = ("model", "technique", "family")
 """A limit that names none of these says what a product may cost: no measurement moves it."""
 
-ABSOLUTE = {"accuracy": 0.001, "fidelity": 0.001}
-"""Gates whose limits are shares, and the step their limits are rounded to."""
+
+@dataclass(frozen=True)
+class Kind:
+    """What a gate's number is, and so how its spread and its limits are told.
+
+    step: what limits are rounded to, None for three digits. differences: whether values differ by
+    amounts rather than by factors, may be 0 or less, and lie near 0.
+    """
+
+    step: float | None = None
+    differences: bool = False
+
+
+KINDS = {
+    # How much is lost: 0 as a rule, less than that for a gain.
+    ("fraction", "lower"): Kind(step=0.001, differences=True),
+    # How much is kept: 1 as a rule.
+    ("fraction", "higher"): Kind(step=0.001),
+}
+"""By unit and which way is better (gauge.verdict.SCALES); all others are amounts and ratios."""
+
+
+def kind_of(gate: str) -> Kind:
+    """The kind of a gate's number."""
+    scale = SCALES[gate]
+    return KINDS.get((scale.unit, scale.better), Kind())
 
 
 @dataclass
@@ -51,18 +76,17 @@ class Group:
     def spread(self) -> float:
         """σ of a value: as the runs state it or as it differs between them, whichever is more.
 
-        Of the logarithm for ratios, of the value itself for accuracy.
+        Of its logarithm; of the value itself where values differ by amounts: there the interval
+        has what a run states of it already.
         """
-        values = self.values
-        if self.gate != "accuracy":
-            values = [math.log(value) for value in self.values]
-        between = stdev(values) if len(values) > 1 else 0.0
-        return max(median(self.sigmas), between)
+        if kind_of(self.gate).differences:
+            return _deviation(self.values)
+        return max(median(self.sigmas), _deviation([math.log(value) for value in self.values]))
 
     @property
     def bound(self) -> float:
         """The tightest limit that this cell keeps and that can be decided."""
-        if self.gate == "accuracy":
+        if kind_of(self.gate).differences:
             return max(self.worst) * clearance(0.0) + 2.5 * self.spread
         factor = clearance(self.spread)
         if DIRECTIONS[self.gate] == "min":
@@ -77,6 +101,10 @@ class Group:
         runs = formats.count(len(self.values), "run")
         usual = f"usually {median(self.values):.3g} ({low:.3g} to {high:.3g} in {runs}"
         return f"{self.name} {usual}, perhaps {worst:.3g})"
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 @dataclass(frozen=True)
@@ -170,13 +198,13 @@ def _counts(run: Record, verdict: Record) -> bool:
     gate, value = verdict["gate"], verdict.get("value")
     if gate not in DIRECTIONS or value is None or verdict.get("limit") is None:
         return False
-    if gate != "accuracy" and value <= 0:
+    if value <= 0 and not kind_of(gate).differences:
         return False
     evidence = mapping(verdict.get("evidence"))
     if evidence.get("unreliable") or evidence.get("steady") is False:
         return False
     cold = mapping(evidence.get("cache")).get("mode", "warm") != "warm"
-    return not (gate == "speed" and (cold or run.get("contaminated")))
+    return not (gate in TIMED_GATES and (cold or run.get("contaminated")))
 
 
 def facts_of(verdict: Record) -> CellFacts:
@@ -224,16 +252,18 @@ def _proposal(
 
 def _rounded(gate: str, way: str, bound: float) -> float:
     """To the looser side: shares to a tenth of a point, ratios to three digits."""
-    digits = 10.0 ** (math.floor(math.log10(bound)) - 2)
-    step = ABSOLUTE.get(gate, digits)
+    kind = kind_of(gate)
+    if kind.differences:
+        bound = max(bound, kind.step or 0.0)  # what only gains is held to losing next to nothing
+    step = kind.step or 10.0 ** (math.floor(math.log10(bound)) - 2)
     # 1e-9: what is a whole number of steps but for its last bit stays.
     steps = math.floor(bound / step + 1e-9) if way == "min" else math.ceil(bound / step - 1e-9)
     rounded = round(steps * step, 12)
-    return min(rounded, 1.0) if gate in ABSOLUTE else rounded
+    return min(rounded, 1.0) if kind.step else rounded
 
 
 def _matters(gate: str, old: float, new: float) -> bool:
     """Whether a tightening is worth a line: what cannot be told apart is not."""
-    if gate in ABSOLUTE:
-        return abs(new - old) >= 2 * ABSOLUTE[gate]
+    if (step := kind_of(gate).step) is not None:
+        return abs(new - old) >= 2 * step
     return abs(math.log(new / old)) > math.log(clearance(0.0))

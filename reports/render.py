@@ -14,10 +14,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports import charts, formats, names, roofline, training_chart, trust, view
+from reports import charts, formats, names, roofline, serving, training_chart, trust, view
 from reports import records as reading
 from reports import summary as markdown
-from reports.cells import SEVERITY
+from reports.cells import SEVERITY, Cell
+from reports.deployment import asks_gates
 from reports.records import Record, Records
 from reports.summarize import Summary, summarize
 
@@ -118,12 +119,14 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
         "models": view.models(run),
         "recommended": view.recommended(summary),
         "deployments": view.deployments(summary),
+        "overhead": serving.overhead(summary.cells),
         "edge": view.edge(summary),
         "rooflines": [_safe(plot) for plot in roofline.plots(summary.cells)],
         "plots": [_safe(plot) for plot in charts.plots(summary)],
         "unplotted": _unplotted(summary),
         "legend": [status for status in reversed(SEVERITY) if status in summary.cell_counts],
         "optimised": not summary.cells or not all(cell.trains for cell in summary.cells),
+        "gated": not summary.cells or any(map(_gated, summary.cells)),
         "matrix": view.matrix(summary),
         "trainings": view.trainings(summary),
         "curves": [_safe(plot) for plot in training_chart.curves(summary.cells)],
@@ -135,6 +138,11 @@ def _context(summary: Summary, records: Records) -> dict[str, Any]:
         "records_link": reading.FILE,
         "data": _data(records),
     }
+
+
+def _gated(cell: Cell) -> bool:
+    """Whether the gates were asked of a cell, not only what trains it or puts it under a load."""
+    return asks_gates(cell) and not cell.trains
 
 
 def _safe(plot: charts.Plot) -> dict[str, Any]:

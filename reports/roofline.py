@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
-from reports import formats, svg
+from reports import formats, names, svg
 from reports.cells import Cell
-from reports.charts import COLOURS, MARKS, Plot, draw
+from reports.charts import COLOURS, MARKS, Plot, draw, dress
 from reports.edge import asked
 from reports.plain import listing, mapping, number
+
+_MOST_LABELS = 8
+_LINE = 11.0
+"""Pixels from one label to the next."""
 
 _FORMATS = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16", "int8": "int8"}
 
@@ -63,7 +68,7 @@ def _plot(prefix: str, target: str, found: list[tuple[Cell, dict[str, Any]]]) ->
         ax.plot(*point, ls="", marker=mark, ms=7, mew=1.4, mec=colour,
                 mfc=colour if solid else "none", gid=gid, zorder=3)  # fmt: skip
     _axes(ax, x)
-    figure.patch.set_visible(False)
+    _labels(ax, [(cell.technique, *point) for cell, _, point in points])
     text = (
         f"{formats.count(len(points), 'artifact')}; slopes: bytes/s from memory and from the "
         f"nearest cache, flat: {', '.join(_FORMATS.get(name, name) for name in peaks)} products."
@@ -89,19 +94,31 @@ def _roofs(ax: Any, peaks: dict[str, float], rates: list[float], x: tuple[float,
                 color=svg.INK)  # fmt: skip
 
 
+def _labels(ax: Any, points: list[tuple[str, float, float]]) -> None:
+    """Names beside the points, none over another: each at its height or above the one below."""
+    if len(points) > _MOST_LABELS:
+        return
+    lowest = -math.inf
+    placed = sorted(((*ax.transData.transform(at), name, at) for name, *at in points), key=_height)
+    for _, height, name, at in placed:
+        lift = max(height, lowest + _LINE)
+        lowest = lift
+        ax.annotate(
+            names.short(name, 40), at, xytext=(8, lift - height - 3), textcoords="offset pixels",
+            fontsize=8, color=svg.INK, parse_math=False,
+        )  # fmt: skip
+
+
+def _height(placed: tuple[float, float, str, list[float]]) -> float:
+    return placed[1]
+
+
 def _axes(ax: Any, x: tuple[float, float]) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(*x)
     ax.minorticks_off()
-    ax.set_xlabel("FLOP a byte moved", fontsize=10, color=svg.INK)
-    ax.set_ylabel("FLOP/s", fontsize=10, color=svg.INK)
-    ax.patch.set_visible(False)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set(color=svg.INK, alpha=0.4)
-    ax.tick_params(colors=svg.INK, labelsize=9, length=3)
+    dress(ax, "FLOP a byte moved", "FLOP/s")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}" if value < 1e6 else _short(value))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from reports import formats
@@ -25,7 +26,10 @@ def arm(cell: Cell, gate: str, side: str = "candidate") -> dict[str, Any]:
 def rate(value: Any) -> str:
     """A rate in three digits, or "not available"."""
     found = number(value)
-    return formats.ABSENT if found is None else f"{found:.3g} a second"
+    if found is None:
+        return formats.ABSENT
+    told = formats.whole(round(float(f"{found:.3g}"))) if found >= 1000 else f"{found:.3g}"
+    return f"{told} a second"
 
 
 def policy(found: Record) -> str:
@@ -90,7 +94,7 @@ def _fleet(cell: Cell) -> list[str]:
         f"p99 {formats.seconds(number(found.get('p99_s')))}",
     ]
     if (cold := number(found.get("cold_start_s"))) is not None:
-        parts.append(f"cold start {formats.seconds(cold)} (measured)")
+        parts.append(f"cold start {formats.seconds(cold)} (measured, importing torch included)")
     if (other := number(before.get("mean_replicas"))) is not None:
         parts.append(f"FP32 {other:.2f} replicas")
     return [", ".join(parts)]
@@ -111,6 +115,28 @@ def _percentiles(found: Record) -> str:
     return ", ".join(told)
 
 
+def overhead(cells: Iterable[Cell]) -> str:
+    """What LoadGen itself takes of every latency of a run; empty without loads."""
+    gates = ("realtime_latency", "realtime_rate", "cloud_offline", "cloud_server")
+    return next(filter(None, (_overhead(evidence(c, g)) for c in cells for g in gates)), "")
+
+
+def _overhead(told: Record) -> str:
+    found = mapping(told.get("overhead"))
+    alone, through = (mapping(found.get(key)) for key in ("loadgen", "server"))
+    if number(alone.get("p50_s")) is None:
+        return ""
+    one, other = (
+        f"p50 {formats.seconds(number(side.get('p50_s')))}, "
+        f"p99 {formats.seconds(number(side.get('p99_s')))}"
+        for side in (alone, through)
+    )
+    return (
+        f"LoadGen's own overhead {one}; with the way to a server that does nothing {other}: "
+        "every latency here holds that"
+    )
+
+
 def _how(told: Record) -> list[str]:
     """How it was measured: shorter than MLPerf asks, and what LoadGen itself costs."""
     seconds, asked = number(told.get("least_seconds")), number(told.get("mlperf_seconds"))
@@ -128,15 +154,7 @@ def _how(told: Record) -> list[str]:
             f"meanwhile other programs took {formats.PERCENT(others)} of a CPU, and "
             f"{formats.PERCENT(number(machine.get('steal')))} was stolen"
         )
-    overhead = mapping(told.get("overhead"))
-    alone, through = (mapping(overhead.get(key)) for key in ("loadgen", "server"))
-    if number(alone.get("p50_s")) is not None:
-        lines.append(
-            f"LoadGen's own overhead p50 {formats.seconds(alone['p50_s'])}, p99 "
-            f"{formats.seconds(number(alone.get('p99_s')))}; with the way to a server that does "
-            f"nothing p50 {formats.seconds(number(through.get('p50_s')))}, p99 "
-            f"{formats.seconds(number(through.get('p99_s')))}"
-        )
+    lines += filter(None, [_overhead(told)])
     if told.get("logs"):
         lines.append(f"LoadGen's logs: {told['logs']}")
     return lines

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from reports import svg
 from reports.cells import Cell
-from reports.charts import COLOURS, draw
+from reports.charts import COLOURS, draw, dress
 from reports.plain import listing, mapping, number
 from reports.serving import arm, evidence
 
@@ -24,16 +24,14 @@ def _axes(left: str, bottom: str) -> tuple[Any, Any]:
     figure = Figure(figsize=(4.3, 2.4), dpi=72)
     figure.subplots_adjust(left=0.16, right=0.97, top=0.96, bottom=0.2)
     ax = figure.add_subplot()
-    ax.set_ylabel(left, fontsize=10, color=svg.INK)
-    ax.set_xlabel(bottom, fontsize=10, color=svg.INK)
-    ax.patch.set_visible(False)
-    figure.patch.set_visible(False)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set(color=svg.INK, alpha=0.4)
-    ax.tick_params(colors=svg.INK, labelsize=9, length=3)
+    dress(ax, bottom, left)
     return figure, ax
+
+
+def _legend(ax: Any, **place: str) -> None:
+    legend = ax.legend(frameon=False, fontsize=9, labelcolor=svg.INK, **place)
+    for label in legend.get_texts():
+        label.set_parse_math(False)  # A name from a record is no formula.
 
 
 def _points(search: Any) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
@@ -67,7 +65,7 @@ def _curve(cell: Cell) -> Markup:
     ax.set_xticks(sorted(sizes), [f"{size:g}" for size in sorted(sizes)])
     ax.minorticks_off()
     ax.set_ylim(bottom=0)
-    ax.legend(frameon=False, fontsize=9, labelcolor=svg.INK)
+    _legend(ax)
     text = "Queries a second within the deadline against the largest batch; crosses wait for more."
     title = f"Batching policies of {cell.name}"
     return Markup(draw(figure, f"{cell.anchor}-policies", title, text, {}))
@@ -90,7 +88,7 @@ def _timeline(cell: Cell) -> Markup:
     for found, name, colour in lines:
         ax.step(*zip(*found, strict=True), color=colour, lw=1.5, where="post", label=name)
     ax.set_ylim(bottom=0)
-    ax.legend(frameon=False, fontsize=9, labelcolor=svg.INK, loc="lower right")
+    _legend(ax, loc="lower right")
     text = "Simulated replicas over the traffic trace."
     title = f"Simulated fleet of {cell.name}"
     return Markup(draw(figure, f"{cell.anchor}-fleet", title, text, {}))

@@ -134,7 +134,7 @@ def _deployment(summary: Summary) -> str:
 
 
 def _line(line: Line) -> list[str]:
-    command = line.cell.command
+    command = line.first.get("command")
     return [
         code(names.short(line.cell.name, names.LONGEST_NAME)),
         f"{view.SYMBOLS[line.status]} {line.gates}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from reports import (
@@ -46,6 +47,9 @@ CLASSES = {
 FIRST_LINES = 6
 """Cells listed under Why before the rest is folded."""
 MOST_LINES = 60
+DASH = "\u2013"
+"""In a wide table, for what is not available."""
+
 """Cells listed at all before the rest is left to the table of every cell."""
 
 View = dict[str, Any]
@@ -64,13 +68,23 @@ def name(cell: Cell) -> View:
     }
 
 
+def _commands(verdicts: Iterable[Record]) -> list[str]:
+    """Each command that repeats some of the verdicts; a cell's suites have one each."""
+    found = dict.fromkeys(one["command"] for one in verdicts if one.get("command"))
+    return [names.visible(names.short(one, names.LONGEST_COMMAND)) for one in found] or [""]
+
+
 def lines(found: tuple[Line, ...]) -> View:
     """Lines by cell, in their order: the first ones, those to fold, and how many more there are."""
     groups: dict[tuple[str, str, str], list[Line]] = {}
     for line in found:
         groups.setdefault(line.cell.key, []).append(line)
     shown = [
-        {**name(group[0].cell), "lines": [_line(line) for line in group]}
+        {
+            **name(group[0].cell),
+            "lines": [_line(line) for line in group],
+            "commands": _commands(one for line in group for one in line.verdicts),
+        }
         for group in list(groups.values())[:MOST_LINES]
     ]
     return {
@@ -219,7 +233,11 @@ def edge(summary: Summary) -> list[View]:
             "model": names.short(model, names.LONGEST_NAME),
             "target": names.short(target, names.LONGEST_NAME),
             "columns": list(small.COLUMNS.values()),
-            "rows": [{**name(cell), "numbers": told} for cell, told in rows],
+            "rows": [
+                {**name(cell), "numbers": [DASH if one == formats.ABSENT else one for one in told]}
+                for cell, told in rows
+            ],
+            "absent": [names.short(one) for one in small.absent(cell for cell, _ in rows)],
         }
         for (model, target), rows in small.tables(summary.cells).items()
     ]
@@ -335,6 +353,7 @@ def section(cell: Cell, level: int) -> View:
     """Everything about a cell. level 0: all; 1: no sample plots; 2: gates and the command only."""
     return {
         **name(cell),
+        "commands": _commands(cell.verdicts),
         "family": cell.family or formats.ABSENT,
         "gates": [
             _gate(line, 200 if level > 1 else names.LONGEST_TEXT) for line in lines_of([cell])

@@ -26,7 +26,7 @@ SCHEMA = 1
 MOST_TEXT = 64 * 2**20
 """Bytes of a manifest: a few hundred kB as a rule."""
 
-DATA = {".json", ".npz", ".safetensors", ".onnx", ".data", ".xml", ".bin", ".pt"}
+DATA = {".json", ".npz", ".safetensors", ".onnx", ".data", ".xml", ".bin", ".pt", ".pte"}
 """Endings of files that are opened as data (`.pt`: with weights_only); all else may be code."""
 
 _CHUNK = 2**20

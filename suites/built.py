@@ -71,14 +71,17 @@ class Built:
         """Keep why a build refused or failed, for the machine that measures."""
         with self.cache.scratch() as directory:
             meta = {"status": str(status), "reason": reason}
+            key = keys.anywhere(key)  # no times were needed to refuse
             self.cache.store(STOPS, digest(key), directory, meta, key)
 
     def lacking(self, kind: str, key: Mapping[str, Any]) -> tuple[Status, str]:
         """What to say of something that was to be built already and is not there."""
         with contextlib.suppress(DamagedEntry):  # then what it said is not known, and that is told
-            stop = self.find(STOPS, key)
+            stop = self.find(STOPS, keys.anywhere(key))
             if stop is not None:
                 return Status(stop.meta["status"]), f"{stop.meta['reason']} (when it was built)"
+        if (timed := self._timed_elsewhere(kind, key)) is not None:
+            return Status.REFUSED, timed
         what = f"the baseline of {key['model']}"
         if kind == "artifacts":
             what = f"the artifact of {key['model']}-{key['technique']}-{key['target'][0]}"
@@ -88,6 +91,20 @@ class Built:
         )
         near = self._nearest(kind, key)
         return Status.ERROR, f"{reason}; one that is there differs in: {near}" if near else reason
+
+    def _timed_elsewhere(self, kind: str, key: Mapping[str, Any]) -> str | None:
+        """Why an artifact that another processor's times decided does not serve here, or None."""
+        if keys.SEARCHED not in key:
+            return None
+        same = _flat(keys.portable(keys.anywhere(key)))
+        for inputs in self._inputs(kind):
+            if keys.SEARCHED in inputs and _flat(keys.portable(keys.anywhere(inputs))) == same:
+                return (
+                    "it was searched by times that another machine took "
+                    f"({', '.join(differences(inputs, key))}), which would find something else "
+                    "here; build this cell where it is measured, without --stage"
+                )
+        return None
 
     def _nearest(self, kind: str, key: Mapping[str, Any]) -> str | None:
         """How the entry for the same cell that differs least differs; None without one."""
@@ -119,8 +136,7 @@ def manifests(cache: Cache, kind: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """In what two keys differ that must agree, in words."""
-    # As JSON holds them: one of the two comes from a file.
-    one, other = (_flat(json.loads(json.dumps(keys.portable(key)))) for key in (there, here))
+    one, other = (_flat(keys.portable(key)) for key in (there, here))
     words = []
     for name in sorted({*one, *other}):
         left, right = one.get(name), other.get(name)
@@ -130,12 +146,17 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
             words.append("its code")
         elif name == "weights":
             words.append("the baseline's weights")
+        elif name == "machine" and keys.SEARCHED in here:
+            words.append("the processor's instructions")
+        elif name == keys.SEARCHED:
+            words.append(f"the processor whose times decided ({left} there, {right} here)")
         else:
             words.append(f"{name.removeprefix('versions.')} ({left} there, {right} here)")
     return list(dict.fromkeys(words))
 
 
 def _flat(key: Mapping[str, Any]) -> dict[str, Any]:
+    key = json.loads(json.dumps(key))  # as JSON holds it: of two keys one comes from a file
     flat = {name: value for name, value in key.items() if name != "versions"}
     flat |= {f"versions.{name}": value for name, value in key.get("versions", {}).items()}
     return flat

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gauge.cache import digest, file_digest
-from gauge.machine import cpu_flags, versions
+from gauge.machine import cpu_flags, cpu_name, versions
 from suites.catalog import ROOT, Catalog, Definition
 from suites.matrix import Cell
 from suites.options import Settings
@@ -34,6 +34,9 @@ JOBS = (
     "world",
 )
 """Modules of this package that run in workers."""
+
+SEARCHED = "searched_on"
+"""In the keys of artifacts that were found by measuring times: the processor that took them."""
 
 PIPELINE = ROOT / "optimizers" / "pipeline.py"
 
@@ -69,6 +72,12 @@ def budgeted(catalog: Catalog, cell: Cell, settings: Settings) -> dict[str, floa
     """The budgets that hold for a cell: none where no stage keeps to any."""
     keeps = any(catalog.techniques[one.technique].attributes["budgeted"] for one in cell.stages)
     return settings.budget if keeps else {}
+
+
+def searched(catalog: Catalog, cell: Cell) -> bool:
+    """Whether times decide what the cell's artifact is: another processor would find another."""
+    stages = [catalog.techniques[one.technique].attributes for one in cell.stages]
+    return cell.automatic or any(one["budgeted"] for one in stages)
 
 
 def goal(cell: Cell, settings: Settings) -> dict[str, Any]:
@@ -109,10 +118,19 @@ def portable(key: Mapping[str, Any]) -> dict[str, Any]:
     """What of a key must be the same for an entry that another machine made to serve here.
 
     How many threads and which instructions it was made with changes its last digits, not what it
-    is; another recipe, seed, version or architecture does.
+    is; another recipe, seed, version or architecture does. Where times decided what was found, the
+    processor and its threads count as well: another one would find another artifact.
     """
-    kept = {name: value for name, value in key.items() if name not in ("threads", "python")}
+    kept = {name: value for name, value in key.items() if name != "python"}
+    if SEARCHED in key:
+        return kept
+    del kept["threads"]
     return {**kept, "machine": key["machine"][:1]}
+
+
+def anywhere(key: Mapping[str, Any]) -> dict[str, Any]:
+    """A key without the processor whose times decide: what it says wherever they were taken."""
+    return {name: value for name, value in key.items() if name != SEARCHED}
 
 
 def artifact(
@@ -130,6 +148,8 @@ def artifact(
         **weights(catalog, cell.model, settings),
         **({"budget": budget} if budget else {}),
         **({"goal": wanted} if wanted else {}),
+        # Left out where nothing is searched, for the same cause.
+        **({SEARCHED: cpu_name()} if searched(catalog, cell) else {}),
         **code(catalog, cell),
         "weights": sha256,
         "files": list(files),

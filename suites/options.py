@@ -251,6 +251,7 @@ class Settings:
 
 def read(options: Namespace, root: Path) -> Settings:
     """The settings; raises pytest.UsageError naming the option, what was found and expected."""
+    _no_debugger(options)
     batches = tuple(_whole("--batch", one, 1) for one in options.batch or ())
     return Settings(
         targets=tuple(options.target or ["cpu"]),
@@ -360,6 +361,15 @@ def _folder(name: str, text: str | None) -> Path | None:
     if not path.is_dir():
         raise pytest.UsageError(f"{name}: found {text!r}, which is no folder")
     return path
+
+
+def _no_debugger(options: Namespace) -> None:
+    """`--trace FILE.csv` reads like a trace of traffic, and is pytest's debugger and a path."""
+    files = [one for one in getattr(options, "file_or_dir", ()) if Path(one).suffix == ".csv"]
+    if getattr(options, "trace", False) and files:
+        raise pytest.UsageError(
+            f"--trace: it is pytest's own and starts its debugger, expected --traffic {files[0]}"
+        )
 
 
 def _traffic(text: str | None) -> Path | None:

@@ -74,22 +74,21 @@ class Load:
         ask = Ask(scenario, seconds, self.samples, self.deadline, **more)
         return loadgen.run(ask, self.servers, self.folder / name)
 
+    def probe(self, policy: Policy, rate: float) -> search.Probe:
+        """One short Server run."""
+        self.servers.set(policy)
+        seconds = max(self.arguments["probe_seconds"], PROBE_DEADLINES * self.deadline)
+        found = self.ask("Server", "probe", seconds=seconds, rate=rate, least=LEAST_PROBE)
+        return search.Probe(found["scheduled"], found["late"], found["p99_s"], found["rate"])
+
     def find(self, waits: Sequence[float]) -> search.Found:
         """The best policy, every rate of every policy in a short run of its own."""
-        seconds = max(self.arguments["probe_seconds"], PROBE_DEADLINES * self.deadline)
-
-        def probe(policy: Policy, rate: float) -> search.Probe:
-            self.servers.set(policy)
-            more = {"seconds": seconds, "rate": rate, "least": LEAST_PROBE}
-            found = self.ask("Server", "probe", **more)
-            return search.Probe(found["scheduled"], found["late"], found["p99_s"], found["rate"])
-
         # Several instances share the queries: each is asked a part of them.
         services = {
             size: [one / self.instances for one in own] if self.instances > 1 else own
             for size, own in self.services.items()
         }
-        return search.find(probe, services, self.deadline, waits)
+        return search.find(self.probe, services, self.deadline, waits)
 
     def confirmed(self, point: search.Point | None, name: str) -> dict[str, Any] | None:
         """A found point in runs that count; None where there is none."""

@@ -36,7 +36,7 @@ class Effort(NamedTuple):
 
 EFFORTS = {
     "quick": Effort(1.0, 0.5, 2),
-    "standard": Effort(5.0, 1.0, 2),
+    "standard": Effort(5.0, 1.0, 3),
     "thorough": Effort(60.0, 3.0, 4),
 }
 
@@ -83,11 +83,6 @@ class Serving:
         """Latencies, the search for a policy, and rates that count: first process."""
         return self.load(cell, "serving_realtime", "realtime")
 
-    def realtime_runs(self, cell: Cell) -> list[dict[str, Any]]:
-        """The best policy's rate in every process; empty where none keeps the deadline."""
-        first = self.realtime(cell)
-        return self._runs(cell, first, "realtime", 1, self.settings.threads.count)
-
     def cloud(self, cell: Cell) -> dict[tuple[int, int], dict[str, Any]]:
         """By instances and threads: Offline, the search, and a rate that counts."""
         return {
@@ -101,44 +96,61 @@ class Serving:
             for instances, threads in layouts(host_cpus())
         }
 
-    def cloud_runs(self, cell: Cell, kind: str) -> list[dict[str, Any]]:
-        """The best layout's runs, one a process. kind: "offline", or "best" for Server."""
-        found = self.cloud(cell)
-        rated = {key: one[kind]["rate"] for key, one in found.items() if one[kind]}
-        if not rated:
-            return []
-        instances, threads = max(rated, key=lambda key: rated[key] or 0.0)
-        first = found[instances, threads]
-        runs = self._runs(cell, first, f"cloud-{kind}", instances, threads, kind)
-        return [{**run, "instances": instances, "threads": threads} for run in runs]
+    def runs(self, cell: Cell, what: str) -> list[dict[str, Any]]:
+        """LoadGen runs at a cell's best, one a process; empty where nothing keeps the deadline.
 
-    def _runs(
-        self,
-        cell: Cell,
-        first: dict[str, Any],
-        name: str,
-        instances: int,
-        threads: int,
-        kind: str = "best",
-    ) -> list[dict[str, Any]]:
-        run = first[kind]
-        if run is None:
+        what: "realtime" for the best batching policy; of the best layout "best" for Server's rate
+        and "offline" for Offline's.
+        """
+        chosen = self._chosen(cell, what)
+        if chosen is None:
             return []
-        rest = [
-            self.load(
-                cell,
-                "serving_confirm",
-                f"{name}-{number}",
-                number=number,
-                instances=instances,
-                threads=threads,
-                policy=_policy(run),
-                rate=_asked(first) if kind == "best" else None,
-                offline=kind == "offline",
-            )
-            for number in range(1, self.effort.processes)
-        ]
-        return [run, *(one[kind] for one in rest)]
+        rest = [self._once_more(cell, chosen, one) for one in range(1, self.effort.processes)]
+        return [chosen.told(chosen.first[chosen.kind]), *rest]
+
+    def again(self, base: Cell, cell: Cell, what: str) -> dict[str, list[dict[str, Any]]]:
+        """Fresh processes of both cells, in turns, at what each one's best was."""
+        sides = {"baseline": base, "candidate": cell}
+        chosen = {arm: self._chosen(one, what) for arm, one in sides.items()}
+        found: dict[str, list[dict[str, Any]]] = {arm: [] for arm in sides}
+        for number in range(self.effort.processes, 2 * self.effort.processes):
+            for arm in list(sides)[:: -1 if number % 2 else 1]:
+                best = chosen[arm]
+                if best is not None:
+                    # FP32's are taken anew beside each rival: a minute that it shares with none
+                    # says nothing of the other.
+                    label = "" if sides[arm] == cell else f"-beside-{cell.technique}"
+                    found[arm].append(self._once_more(sides[arm], best, number, label))
+        return found
+
+    def _chosen(self, cell: Cell, what: str) -> _Chosen | None:
+        if what == "realtime":
+            first = self.realtime(cell)
+            threads = self.settings.threads.count
+            return _Chosen(first, what, 1, threads, "best") if first["best"] else None
+        found = self.cloud(cell)
+        rated = {key: one[what]["rate"] for key, one in found.items() if one[what]}
+        if not rated:
+            return None
+        instances, threads = max(rated, key=lambda key: rated[key] or 0.0)
+        return _Chosen(found[instances, threads], f"cloud-{what}", instances, threads, what)
+
+    def _once_more(
+        self, cell: Cell, chosen: _Chosen, number: int, label: str = ""
+    ) -> dict[str, Any]:
+        run = chosen.first[chosen.kind]
+        found = self.load(
+            cell,
+            "serving_confirm",
+            f"{chosen.name}-{number}{label}",
+            number=number,
+            instances=chosen.instances,
+            threads=chosen.threads,
+            policy=_policy(run),
+            rate=_asked(chosen.first) if chosen.kind == "best" else None,
+            offline=chosen.kind == "offline",
+        )
+        return chosen.told(found[chosen.kind])
 
     def answers(self, cell: Cell, suite: str) -> dict[str, Any]:
         """The evaluation split asked under the load that the suite measures."""
@@ -172,7 +184,7 @@ class Serving:
 
         def make() -> dict[str, Any] | None:
             trace = self._traffic(cell)
-            runs = self.cloud_runs(cell, "best")
+            runs = self.runs(cell, "best")
             if trace is None or not runs:
                 return None
             run = runs[0]
@@ -201,11 +213,27 @@ class Serving:
         """The user's, or a day whose peak is four FP32 replicas'."""
         if self.trace is not None:
             return self.trace
-        runs = self.cloud_runs(self.baseline(cell), "best") or self.cloud_runs(cell, "best")
+        runs = self.runs(self.baseline(cell), "best") or self.runs(cell, "best")
         if not runs:
             return None
         peak = PEAK * median(run["rate"] for run in runs)
         return traffic.day(peak * min(1.0, MOST_DAY / traffic.day(peak).queries))
+
+
+class _Chosen(NamedTuple):
+    """Where a cell is at its best: the load that found it, and what is asked of others.
+
+    kind: which of that load's runs it is, "best" or "offline".
+    """
+
+    first: dict[str, Any]
+    name: str
+    instances: int
+    threads: int
+    kind: str
+
+    def told(self, run: dict[str, Any]) -> dict[str, Any]:
+        return {**run, "instances": self.instances, "threads": self.threads}
 
 
 def _policy(run: dict[str, Any]) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reports import deployment, edge, formats, records, waivers
+from reports import deployment, edge, formats, records, serving, waivers
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, TrainingRow, terminal_table, training_table
 from suites import keeping
@@ -103,11 +104,8 @@ def summary(run: Run, reporter: Any) -> None:
     reporter.write_line(f"{found.verdict}: {found.sentence}", bold=True)
     # A file or a CI log has no width to keep to, and a folded name is hard to read or to copy.
     width = max(78, min(reporter._tw.fullwidth, WIDE)) - 2 if reporter.isatty else WIDE
-    for line in (*_picks(read, width), *_trainings(read, width)):
-        reporter.write_line(line)
-    for line in _found(run):
-        reporter.write_line(line)
-    for line in [*_edge(found, width), *_deployments(found)]:
+    tables = [*_picks(read, width), *_trainings(read, width), *_found(run), *_edge(found, width)]
+    for line in single_spaced([*tables, *_deployments(found)]):
         reporter.write_line(line)
     for line in _failures(found):
         reporter.write_line(line)
@@ -137,6 +135,11 @@ def summary(run: Run, reporter: Any) -> None:
             red=True,
         )
     reporter.write_line(f"report: {run.settings.report / 'index.html'}")
+
+
+def single_spaced(lines: Sequence[str]) -> list[str]:
+    """No two empty lines together: a table has one above and one below."""
+    return [line for before, line in itertools.pairwise(["x", *lines]) if before or line]
 
 
 def _picks(found: records.Records, width: int) -> list[str]:
@@ -213,7 +216,10 @@ def _deployments(found: Summary) -> list[str]:
     for one in found.choices:
         what = one.cell.technique if one.cell else "none"
         place = f"{one.model} on {one.target}, {deployment.NAMES[one.suite]}"
-        lines.append(f"  {place}: {what}, {one.gain}; risk: {one.risk}")
+        lines += [f"  {place}: {what}", f"    {one.gain}", f"    risk: {one.risk}"]
+        lines += [f"    {one.command}"] if one.command else []
+    overhead = serving.overhead(found.cells)
+    lines += [f"  {overhead}"] if overhead else []
     return ["deployment, over FP32:", *lines] if lines else []
 
 

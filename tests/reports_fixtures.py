@@ -6,6 +6,8 @@ import math
 import random
 from typing import Any
 
+from gauge.verdict import SCALES
+
 Record = dict[str, Any]
 
 RUN = "20261125T040000Z-ab12cd"
@@ -127,7 +129,7 @@ def verdict(
         "speed": (2.0, "ratio"),
         "memory": (0.9, "ratio"),
     }
-    value, unit = defaults[gate]
+    value, unit = defaults.get(gate, (1.0, SCALES[gate].unit))
     record: Record = {
         "kind": "verdict",
         "schema": 1,

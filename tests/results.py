@@ -5,9 +5,10 @@
 REPORT is the folder that `pytest suites/ --report` wrote, MORE those of runs that add cells (one
 of QAT and PTQ on every model, one of suites/test_training.py); `--cache` where they kept their
 weights. The other tools (tests/reference_tools.py), class A's best against the best of them
-(tests/results_rivals.py), distillation without its teacher (tests/results_distillation.py) and what
-a search gains over chance (tests/results_search.py) are measured here, on the same weights, a
-process a model and turn. What they print is kept in `REPORT/measured.jsonl` (or `--measured FILE`)
+(tests/results_rivals.py), distillation without its teacher (tests/results_distillation.py), what a
+search gains over chance (tests/results_search.py) and how near the batching policy that is found
+comes to the best (tests/results_serving.py) are measured here, on the same weights, a process a
+model and turn. What they print is kept in `REPORT/measured.jsonl` (or `--measured FILE`)
 with the weights' hash and all versions: only what is missing for these is measured again. Seeds of
 a search are kept beside it, in `search.jsonl`, as each is done. Run by `tox -e results`.
 """
@@ -32,6 +33,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import results_auto  # noqa: E402 - the folders above are not installed
 import results_distillation  # noqa: E402
 import results_search  # noqa: E402
+import results_serving  # noqa: E402
 import results_tables as tables  # noqa: E402
 import results_training  # noqa: E402
 
@@ -170,6 +172,12 @@ def measure_all(
             words += ["--lines", str(kept.path.with_name("search.jsonl"))]
             found = measured("results_search.py", words, 1)
             kept.add("search", results_search.SEEDS, found)
+        if name in results_serving.SERVED and not kept.get("serving", name, 0):
+            print(f"batching policies, the whole grid: {name}", flush=True)
+            technique, deadline = results_serving.SERVED[name]
+            words = [name, str(files[name]), "--threads", str(threads)]
+            words += ["--technique", technique, "--deadline", str(deadline)]
+            kept.add("serving", 0, measured("results_serving.py", words, threads))
     for name in models:
         if chosen.auto and fnmatch.fnmatchcase(name, chosen.auto) and not kept.get("auto", name, 0):
             print(f"auto against the full matrix: {name}", flush=True)
@@ -225,6 +233,7 @@ def page(found: records.Records, kept: Kept, reports: Sequence[Path]) -> str:
     lines += ["", "## auto against the full matrix", "", *_automatic(kept)]
     lines += ["", "## Distillation without its teacher", "", *_taught(kept)]
     lines += ["", "## Architecture search against chance", "", *_searched(kept)]
+    lines += ["", "## Batching policies against the whole grid", "", *_batched(kept)]
     qat, layers = tables.qat_table(cells, folders), tables.layer_table(cells, "efficientnet_lite0")
     lines += ["", "## QAT against PTQ", "", *qat]
     lines += ["", "## Layers of efficientnet_lite0 in int8", "", *layers]
@@ -283,6 +292,11 @@ def _searched(kept: Kept) -> list[str]:
         " the trials reach. Student's t interval (95 %) over seeds of the paired gain."
     )
     return [told, "", *results_search.table(rows)]
+
+
+def _batched(kept: Kept) -> list[str]:
+    rows = kept.all("serving")
+    return [results_serving.TOLD, "", *results_serving.table(rows)] if rows else ["Not measured."]
 
 
 def main() -> None:

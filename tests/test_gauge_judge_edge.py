@@ -86,6 +86,7 @@ def test_a_wrong_answer_fails_however_fast_it_came():
         ("edge_energy", 0.0, "0 µJ"),
         ("edge_macs", 1.82e9, "1.82 G"),
         ("edge_parameters", 12, "12"),
+        ("edge_roofline", 0.0435, "4.35 % of what the machine can do"),
     ],
 )
 def test_numbers_are_spoken_in_the_unit_that_suits_them(gate, value, text):

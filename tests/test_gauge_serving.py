@@ -156,6 +156,23 @@ def test_a_log_that_cannot_be_read_names_its_line(tmp_path, text, said):
         results.read(tmp_path, "Server", 1.0)
 
 
+def test_a_run_that_took_too_long_is_told_in_plain_words(tmp_path):
+    value = "IssueQueryThread 0 Ending early: Max test duration reached. duration_ns 8002880262"
+    lines = [
+        {"key": "result_validity", "value": "VALID", "metadata": {"is_error": False}},
+        {"key": "error_runtime", "value": value, "metadata": {"is_error": True}},
+        {"key": "error_runtime", "value": "no room", "metadata": {"is_error": True}},
+    ]
+    text = "".join(f"{results.MARK}{json.dumps(one)}\n" for one in lines)
+    (tmp_path / results.DETAIL).write_text(text)
+    found = results.read(tmp_path, "SingleStream", 5.0)
+    assert not found["valid"]
+    assert found["reasons"] == [
+        "it was stopped after 8 s, before it had the queries that it needs",
+        "LoadGen reports an error: no room",
+    ]
+
+
 @pytest.mark.parametrize(
     ("entries", "said"),
     [

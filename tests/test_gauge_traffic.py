@@ -13,7 +13,7 @@ from gauge.serving.traffic import TraceError
     [
         ("", "t.csv:1: found '', expected the header seconds,rate"),
         ("time,rate\n0,1\n", "t.csv:1: found 'time,rate', expected the header"),
-        ("seconds,rate\n0,1\n", "found 1 lines of data, expected at least 2"),
+        ("seconds,rate\n0,1\n", "found one line of data, expected at least 2"),
         ("seconds,rate\n0,1\n60,2\n180,2\n", "t.csv:4: found 180 s after 60 s, which is a gap"),
         ("seconds,rate\n0,1\n60,2\n90,2\n", "t.csv:4: found 90 s after 60 s, which is a shorter"),
         ("seconds,rate\n0,1\n60,-2\n", "t.csv:3: found a rate of -2, expected 0 or more"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
 
 import pytest
@@ -108,6 +110,29 @@ def test_the_smallest_certified_artifact_is_taken():
     assert choice.command.startswith("pytest suites/test_edge.py ")
 
 
+def test_where_nothing_is_certified_and_fp32_was_not_asked_nothing_is_taken():
+    (choice,) = choices(cells(told(asked("executorch"), asked("onnxruntime"))))
+    assert choice.cell is None
+    assert choice.gain == (
+        "nothing to choose by: no certified artifact, nor FP32, has edge_installed"
+    )
+
+
+def test_what_a_device_lacks_is_told_under_the_table():
+    page = Page(render.page(told(FP32, asked("onnxruntime", edge_cold_start=None))))
+    text = " ".join(one.text for one in page.elements)
+    assert "– not available." in text
+    assert "Cold start, Energy: no counter" in text
+
+
+def test_units_suit_the_numbers():
+    large = {"edge_installed": 3.73e9, "edge_cold_start": 9.41, "edge_parameters": 17226}
+    ((_, rows),) = edge.tables(cells(told(asked("none", **large)))).items()
+    numbers = dict(zip(edge.COLUMNS, rows[0][1], strict=True))
+    found = [numbers[gate] for gate in (*large, "edge_roofline")]
+    assert found == ["3.73\u202fGB", "9.41\u202fs", "17.2\u202fk", "42.0\u202f%"]
+
+
 @pytest.mark.parametrize(
     ("other", "why"),
     [
@@ -119,7 +144,10 @@ def test_the_smallest_certified_artifact_is_taken():
 def test_nothing_is_taken_that_is_not_certified_or_misses_a_limit(other, why):
     (choice,) = choices(cells(told(FP32, other)))
     assert choice.cell.technique == "none"
-    assert choice.gain == "FP32 itself: no artifact is better"
+    assert choice.gain == (
+        "FP32 itself, 780\u202fMB to install, 610\u202fMB of memory, 940\u202fms to a first "
+        "answer: no certified artifact is smaller"
+    )
     assert why in edge.risk(cells(told(other))[0])
 
 
@@ -131,7 +159,7 @@ def test_the_page_holds_table_plot_and_answer():
         "On a small device",
         "With its runtime",
         "78.0\u202fMB",
-        "42\u202f%",
+        "42.0\u202f%",
         "94.0\u202fms",
     ):
         assert part in text, part
@@ -147,10 +175,19 @@ def test_a_page_without_edge_gates_says_nothing_of_it():
 
 def test_the_roofline_names_each_artifact_and_needs_no_colours():
     (plot,) = roofline.plots(cells(told(FP32, asked("onnxruntime"))))
-    assert "vit · onnxruntime · cpu: 40 GFLOP/s, 42 % of the roof" in plot.svg
+    assert "vit · onnxruntime · cpu: 40 GFLOP/s, 42.0 % of the roof" in plot.svg
     assert "2 artifacts" in plot.text
     assert "FP32 products" in plot.text
     assert "style=" not in plot.svg
+
+
+def test_names_on_the_roofline_are_apart_and_no_mathematics():
+    every = [asked(f"$t_{number}$") for number in range(3)]
+    (plot,) = roofline.plots(cells(told(*every)))
+    places = re.findall(r'y="([\d.]+)"[^>]*>\$t_(\d)\$<', plot.svg)
+    heights = sorted(float(height) for height, _ in places)
+    assert len(heights) == 3
+    assert all(high - low > 8 for low, high in itertools.pairwise(heights))
 
 
 @pytest.mark.parametrize("broken", [None, {}, [], "x", {"roof": {}, "flops_per_s": "fast"}])

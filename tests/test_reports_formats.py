@@ -57,6 +57,11 @@ def test_a_number_that_misses_its_limit_by_a_millionth_never_looks_equal_to_it(
         assert f"≥ {number}" != _plain(formats.limit(record))
 
 
+def test_a_number_that_no_decimals_tell_from_its_limit_has_no_more_of_them() -> None:
+    one = verdict("m", "t", "size", value=1.0 + 1e-9, limit={"max": 1.0})
+    assert formats.measured(one) == "1.00×"
+
+
 def test_an_accuracy_drop_is_told_with_the_bound_that_decides() -> None:
     record = verdict("m", "t", "accuracy", value=0.0015, low=-0.003, high=0.0062)
     assert _plain(formats.drop(record)) == "0.15 pt (≤ 0.62)"

@@ -14,6 +14,7 @@ from reports_fixtures import run_record, verdict
 
 from gauge.clearance import too_near
 from gauge.policy import Known, Policy
+from gauge.policy_entry import DIRECTIONS
 from reports import __main__ as command
 from reports import limits, records, runs
 from reports.records import Records
@@ -163,6 +164,58 @@ def test_accuracy_keeps_what_is_certain_and_what_the_samples_decide(tmp_path):
         ]
 
 
+SHARES = """[[limit]]
+gate = "training_accuracy"
+model = "m"
+max = 0.02
+reason = "r"
+
+[[limit]]
+gate = "cloud_misses"
+model = "m"
+max = 0.05
+reason = "r"
+
+[[limit]]
+gate = "training_steps"
+model = "m"
+min = 0.5
+reason = "r"
+
+[[limit]]
+gate = "edge_roofline"
+model = "m"
+min = 0.01
+reason = "r"
+"""
+
+
+@pytest.mark.parametrize(
+    ("gate", "told", "bound"),
+    [
+        # Runs that gained, or lost nothing, count like any other; σ over seeds is in the interval.
+        ("training_accuracy", [{"value": -0.002, "high": 0.004, "sigma": 0.01}] * 2, 0.005),
+        ("training_accuracy", [{"value": -0.002}, {"value": 0.002}], 0.01),
+        ("training_accuracy", [{"value": -0.004, "high": -0.001}] * 2, 0.001),
+        ("cloud_misses", [{"value": 0.0}] * 2, 0.001),
+        ("cloud_misses", [{"value": 0.0}, {"value": 0.004}], 0.012),
+        ("training_steps", [{"value": 1.0}, {"value": 0.98}], 0.955),
+        ("edge_roofline", [{"value": 0.0523}] * 2, 0.0507),  # it may be above 1, like any ratio
+        ("edge_roofline", [{"value": 1.2}] * 2, 1.16),
+    ],
+)
+def test_each_gate_s_number_is_taken_for_what_it_is(tmp_path, gate, told, bound):
+    made_runs = []
+    for number, one in enumerate(told):
+        evidence = {"sigma": one.get("sigma")}
+        fields = {key: one.get(key) for key in ("value", "high")}
+        made_runs.append(
+            made(number, [verdict("m", "t", gate, limit={}, evidence=evidence, **fields)])
+        )
+    found = limits.propose(policy(SHARES, tmp_path), made_runs, 2)
+    assert [one.new for one in found.proposals] == [bound]
+
+
 def test_what_names_no_cell_is_what_a_product_may_cost_and_stays(tmp_path):
     small = [made(n, [verdict("m", "t", "size", value=0.3, limit={})]) for n in range(2)]
     assert limits.propose(policy(POLICY, tmp_path), small, 2).proposals == []
@@ -235,7 +288,9 @@ def test_runs_are_found_wherever_they_lie_and_damaged_ones_are_named(history, tm
     assert "1.jsonl:2: a line that is cut off" in said
 
 
-gates = st.sampled_from(["speed", "accuracy", "size", "memory", "fidelity"])
+LOSSES = ("accuracy", "training_accuracy", "cloud_misses")
+GATES = (*LOSSES, "speed", "size", "memory", "fidelity", "training_steps", "edge_roofline")
+gates = st.sampled_from(GATES)
 
 
 @st.composite
@@ -244,8 +299,8 @@ def histories(draw):
     text, cells = "", {}
     for number in range(draw(st.integers(1, 3))):
         gate = draw(gates)
-        way = "min" if gate in ("speed", "fidelity") else "max"
-        share = gate in ("accuracy", "fidelity")
+        way = DIRECTIONS[gate]
+        share = gate in (*LOSSES, "fidelity", "training_steps")
         bound = draw(st.floats(0.01, 1.0 if share else 5.0))
         text += f"[[limit]]\ngate = '{gate}'\nmodel = 'm{number}'\n{way} = {bound}\nreason = 'r'\n"
         cells[f"m{number}"] = (gate, share)
@@ -254,9 +309,10 @@ def histories(draw):
     for number in range(count):
         verdicts = []
         for model, (gate, share) in cells.items():
-            value = draw(st.floats(0.01, 1.0 if share else 6.0))
-            half = draw(st.floats(0, 0.05))
-            ends = {"low": value * (1 - half), "high": value * (1 + half)}
+            least = {"cloud_misses": 0.0}.get(gate, -0.1) if gate in LOSSES else 0.01
+            value = draw(st.floats(least, 1.0 if share else 6.0))
+            half = draw(st.floats(0, 0.05)) * abs(value)
+            ends = {"low": value - half, "high": value + half}
             batch = 1 if gate in ("speed", "memory") else None
             sigma = {"sigma": draw(st.floats(0, 0.1))}
             verdicts.append(

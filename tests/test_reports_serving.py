@@ -17,6 +17,7 @@ from reports.detail import details
 from reports.records import Records
 from reports.serving_charts import charts
 from reports.summarize import summarize
+from suites import terminal
 
 POINTS = [
     {"largest_batch": 1, "wait_ms": 0.0, "rate": 100.0, "p99_s": 0.04},
@@ -134,7 +135,7 @@ def test_the_best_artifact_is_told_with_its_gain_risk_and_command():
     assert one.cell is not None
     assert (one.cell.technique, one.suite) == ("fast", "realtime")
     assert one.gain.startswith("1.90× queries a second: 190 a second within 50")
-    assert one.gain.endswith("with batches of up to 8, no wait")
+    assert "with batches of up to 8, no wait, one by one 99 of 100 within 21" in one.gain
     assert "accuracy under load drops 0.10" in one.risk
     assert one.command == "pytest suites/test_realtime.py --technique fast"
 
@@ -170,12 +171,23 @@ def test_where_nothing_keeps_its_gates_nothing_is_deployed():
 
 def test_fp32_is_told_where_nothing_is_better():
     (one,) = choices(cells(realtime("none", 1.0), realtime("slow", 0.8)))
-    assert one.gain == "FP32 itself: no artifact is better"
+    assert one.gain.startswith("FP32 itself, 100 a second within 50")
+    assert one.gain.endswith(": no artifact is better")
+    (alone,) = choices(cells(realtime("none", 1.0)))
+    assert alone.gain.endswith(": no artifact was asked beside it")
+
+
+def test_without_a_rate_nothing_is_chosen():
+    found = [one for one in realtime("fast", 1.9) if one["gate"] != "realtime_rate"]
+    (one,) = choices(cells(found))
+    assert one.cell is None
+    assert one.gain == "nothing to choose by: no artifact has a rate within the deadline"
+    assert one.command == "pytest suites/test_realtime.py --technique fast"
 
 
 def test_simulated_figures_and_example_prices_are_marked():
     (one,) = choices(cells(cloud("none", 1.0), cloud("fast", 2.0)))
-    assert "0.50× cost, an example price" in one.gain
+    assert "0.50× cost (an example price)" in one.gain
     assert "replica hours (simulated)" in one.gain
     assert "of queries miss the objective (simulated)" in one.risk
     (own,) = choices(cells(cloud("fast", 2.0, example=False)))
@@ -195,7 +207,7 @@ def test_loads_are_told_in_words():
         "instances × threads: 2 × 1 320 a second",
         "a million inferences: 0.15 USD, FP32 0.3 (an example price)",
         "simulated over built-in day: 1200 queries",
-        "(measured)",
+        "cold start 4.20\u202fs (measured, importing torch included)",
         "FP32 2.80 replicas",
     ):
         assert part in text, part
@@ -207,6 +219,8 @@ def test_the_curve_and_the_fleet_are_drawn():
     assert text.count("<svg") == 2
     assert "Queries a second within the deadline" in text
     assert "replicas (simulated)" in text
+    (odd,) = cells([*realtime("$a_{$", 1.9), *cloud("$a_{$", 2.0)])
+    assert str(charts(odd)).count(">$a_{$<") == 2
     (bare,) = cells([verdict("fast", "realtime_rate")])
     assert charts(bare) == ""
 
@@ -218,10 +232,50 @@ def test_the_page_and_the_summary_have_the_table():
     page = render.page(found)
     assert "Which artifact, what it gains over FP32, at what risk" in page
     assert "pytest suites/test_cloud.py --technique fast" in page
-    assert "evidence missing" not in page
+    assert "own overhead p50 3" in page
+    assert "Recommended" not in page
+    assert "Techniques over all models" not in page
     text = summary.markdown(found)
     assert "## Deployment" in text
     assert "| cloud |" in text
+
+
+def test_what_fails_is_repeated_by_its_own_suite_s_command():
+    slow = [*realtime("slow", 1.2), *cloud("slow", 0.5)]
+    for one in slow:
+        if one["gate"] == "cloud_server":
+            one |= {"status": "FAIL", "reason": "slower"}
+    found = Records(run_record(), slow)
+    page = render.page(found)
+    why = page[page.index('<section aria-labelledby="why">') :]
+    why = why[: why.index("</section>")]
+    assert "pytest suites/test_cloud.py --technique slow" in why
+    assert "test_realtime.py" not in why
+    section = page[page.index('<section aria-labelledby="sections">') :]
+    for suite in ("realtime", "cloud"):
+        assert f"pytest suites/test_{suite}.py --technique slow" in section
+    text = summary.markdown(found)
+    failing = text[text.index("## Failing gates") : text.index("## Deployment")]
+    assert "pytest suites/test_cloud.py --technique slow" in failing
+    assert "test_realtime.py" not in failing
+
+
+def test_the_terminal_tells_gain_risk_command_and_overhead():
+    found = summarize(Records(run_record(), [*realtime("none", 1.0), *realtime("fast", 1.9)]))
+    title, place, gain, risk, command, overhead = terminal._deployments(found)
+    assert title == "deployment, over FP32:"
+    assert place == "  m on cpu, real time: fast"
+    assert gain.startswith("    1.90× queries a second: 190 a second within 50")
+    assert risk.startswith("    risk: accuracy under load drops 0.10")
+    assert command == "    pytest suites/test_realtime.py --technique fast"
+    assert overhead.startswith("  LoadGen's own overhead p50 3")
+    assert terminal._deployments(summarize(Records(run_record(), []))) == []
+
+
+def test_no_two_empty_lines_follow_each_other():
+    lines = ["", "a table", "", "", "another", "", "", "", "end"]
+    assert terminal.single_spaced(lines) == ["", "a table", "", "another", "", "end"]
+    assert terminal.single_spaced([]) == []
 
 
 SCRAP = st.recursive(

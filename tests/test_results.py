@@ -14,6 +14,7 @@ import results_tables as tables
 import results_training
 from results_distillation import paired_interval
 from results_distillation import table as taught_table
+from test_results_serving import row as served_row
 
 from reports import cells as grouped
 from reports import records
@@ -231,10 +232,12 @@ def test_the_page_holds_every_part_and_no_host_name(report, cells):
         records.read(report), kept, [report]
     )
     kept.add("search", 3, [searched(seed) for seed in range(3)])
+    kept.add("serving", 0, [served_row((8, 0.0, (90,)), (16, 1.0, (100,)), model="resnet18")])
     text = results.page(records.read(report), kept, [report, report])
     for part in ("Class A", "Class B", "Class C", "onnxruntime", "+1.50", "What loses", "2.14.1"):
         assert part in text
     assert "| resnet18 | evolution | 20 | 3 | +1.00 [+1.00, +1.00] |" in text
+    assert "batch 16, 1 ms: 100 a second [100, 100] | 90.0%: MISSED" in text
     import socket
 
     assert socket.gethostname() not in text

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gauge.cache import MANIFEST, Cache, digest
 from gauge.verdict import Status
-from suites import archive
+from suites import archive, keys
 from suites.__main__ import main
 from suites.archive_reader import HEAD, ArchiveError
 from suites.built import Built
@@ -104,6 +104,49 @@ def test_an_imported_entry_serves_another_processor_and_compiled_code_does_not(p
     assert built.find("artifacts", {**compiled, **other}) is None
     for changed in ({"machine": ["aarch64", []]}, {"versions": {"torch": "2.15.0"}}, {"seed": 1}):
         assert built.find("weights", {**inputs("small"), **changed}) is None
+
+
+def test_an_executorch_program_is_data_and_serves_another_processor(tmp_path):
+    cache, fresh = Cache(tmp_path / "full"), Cache(tmp_path / "fresh")
+    key = inputs("small", technique="executorch", target=["cpu", {}])
+    add(cache, "artifacts", key, artifact__model_dot_pte=b"program", in_memory_dot_npz=b"answers")
+    archive.pack(cache, tmp_path / "a.tar")
+    assert archive.unpack(fresh, tmp_path / "a.tar").left_out == []
+    other = {**key, "machine": ["x86_64", ["avx512f"]]}
+    assert Built(fresh).find("artifacts", other) is not None
+
+
+def test_what_was_searched_by_times_serves_only_the_processor_that_took_them(tmp_path):
+    cache, fresh = Cache(tmp_path / "full"), Cache(tmp_path / "fresh")
+    key = inputs("small", technique="auto", target=["cpu", {}], **{keys.SEARCHED: "a fast one"})
+    add(cache, "artifacts", key, artifact__model_dot_onnx=b"found")
+    archive.pack(cache, tmp_path / "a.tar")
+    archive.unpack(fresh, tmp_path / "a.tar")
+    built = Built(fresh)
+    assert built.find("artifacts", {**key, "python": "3.11.9"}) is not None
+    for changed in (
+        {keys.SEARCHED: "a slow one"},
+        {"threads": 4},
+        {"machine": ["x86_64", ["avx512f"]]},
+    ):
+        assert built.find("artifacts", {**key, **changed}) is None
+    elsewhere = {**key, keys.SEARCHED: "a slow one", "threads": 4, "python": "3.12.1"}
+    elsewhere["machine"] = ["x86_64", ["avx512f"]]
+    status, reason = built.lacking("artifacts", elsewhere)
+    assert status is Status.REFUSED
+    assert "(the processor's instructions, the processor whose times decided (a fast" in reason
+    assert "threads (1 there, 4 here)), which would find something else here" in reason
+    assert built.lacking("artifacts", {**elsewhere, "seed": 1})[0] is Status.ERROR
+
+
+def test_a_search_that_refused_says_so_on_any_processor(tmp_path):
+    cache, fresh = Cache(tmp_path / "full"), Cache(tmp_path / "fresh")
+    key = inputs("small", technique="auto", target=["cpu", {}], **{keys.SEARCHED: "a fast one"})
+    Built(cache).note(key, Status.REFUSED, "no space to search")
+    archive.pack(cache, tmp_path / "a.tar")
+    archive.unpack(fresh, tmp_path / "a.tar")
+    found = Built(fresh).lacking("artifacts", {**key, keys.SEARCHED: "a slow one"})
+    assert found == (Status.REFUSED, "no space to search (when it was built)")
 
 
 def test_what_is_lacking_is_told_with_what_differs(packed, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gauge import machine
 from suites import catalog, keys, matrix, naming, options, privacy, sources
 from suites.combinations import PIPELINES
 from suites.durations import Durations, spoken
@@ -253,6 +254,25 @@ def test_a_budget_holds_for_the_cells_that_search_and_makes_no_other_artifact_st
     for cell, same in ((searching, False), (other, True)):
         found = [keys.artifact(known, cell, one, "0") for one in (plain, budget)]
         assert (found[0] == found[1]) is same
+
+
+@pytest.mark.parametrize(
+    ("technique", "timed"),
+    [
+        ("auto", True),
+        ("nas_evolution", True),
+        ("nas_evolution+onnxruntime", True),
+        ("distill", False),
+        ("onnxruntime", False),
+    ],
+)
+def test_what_times_decide_is_told_by_the_processor_in_its_key(technique, timed):
+    known = catalog.read()
+    asked = {"matrix": "full", "targets": ["cpu"], "models": ["vit"], "techniques": [technique]}
+    key = keys.artifact(known, matrix.cells(known, **asked)[0], parsed(), "0")
+    assert (keys.SEARCHED in key) is timed
+    if timed:
+        assert key[keys.SEARCHED] == machine.cpu_name()
 
 
 @pytest.mark.parametrize(

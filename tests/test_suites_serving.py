@@ -101,7 +101,8 @@ def test_the_record_has_the_command_that_repeats_it(ran):
 def test_the_page_and_the_terminal_tell_what_to_deploy(ran):
     page = (ran.report / "index.html").read_text()
     assert "Which artifact, what it gains over FP32, at what risk" in page
-    assert "digits_mlp on cpu, real time: none, none of 4 artifacts keeps" in ran.output
+    assert "digits_mlp on cpu, real time: none\n    none of 4 artifacts keeps" in ran.output
+    assert "LoadGen's own overhead p50" in ran.output
     assert "## Deployment" in (ran.report / "summary.md").read_text()
 
 
@@ -130,6 +131,13 @@ def test_a_trace_with_a_gap_is_a_usage_error_with_its_line(tmp_path, cache):
     path.write_text("seconds,rate\n0,1\n10,2\n40,2\n")
     found = collected("suites/test_cloud.py", f"--traffic={path}", f"--cache={cache}")
     assert "--traffic: trace.csv:4: found 40 s after 10 s, which is a gap" in found
+
+
+def test_pytest_s_own_trace_with_a_file_says_what_was_meant(tmp_path, cache):
+    path = tmp_path / "trace.csv"
+    path.write_text("seconds,rate\n0,1\n10,2\n")
+    found = collected("suites/test_cloud.py", "--trace", str(path), f"--cache={cache}")
+    assert f"starts its debugger, expected --traffic {path}" in found
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "soon", "nan"])

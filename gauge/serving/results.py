@@ -67,12 +67,21 @@ def parse(path: Path) -> tuple[dict[str, Any], list[str]]:
         try:
             found[entry["key"]] = entry["value"]
             if entry["metadata"]["is_error"]:
-                faults.append(f"LoadGen reports an error: {entry['value']}")
+                faults.append(_fault(str(entry["value"])))
         except (KeyError, TypeError) as error:
             raise LogError(f"{path.name}:{number}: an entry without {error}") from error
     if not found:
         raise LogError(f"{path.name}: no entries: LoadGen ended before it wrote any")
     return found, faults
+
+
+def _fault(text: str) -> str:
+    """What LoadGen logged as an error; what it does so by its own rules in plain words."""
+    if "Max test duration reached" in text:
+        after = text.rpartition(" ")[2]
+        seconds = f" after {int(after) / 1e9:.0f} s" if after.isdigit() else ""
+        return f"it was stopped{seconds}, before it had the queries that it needs"
+    return f"LoadGen reports an error: {text}"
 
 
 def _entries(path: Path) -> Iterator[tuple[int, Any]]:

@@ -78,8 +78,8 @@ def read(path: Path) -> Trace:
     rows = list(_rows(path.name, text))
     if len(rows) < 2:
         raise TraceError(
-            f"{path.name}: found {len(rows)} lines of data, expected at least 2: the first two "
-            "say how long a step is"
+            f"{path.name}: found {'one line' if rows else 'no line'} of data, expected at least 2: "
+            "the first two say how long a step is"
         )
     step = rows[1][1] - rows[0][1]
     for (_, before, _), (line, time, _) in itertools.pairwise(rows):
