@@ -31,8 +31,8 @@ def judge_training_steps(
 
     Settling does not count, because it is how dynamic loss scaling begins (Micikevicius et al.,
     2018): with a scale that is too large, halved at every overflow until gradients are finite. At
-    2^16 (PyTorch's) that takes 16 steps at most before the scale is below 1, which is a fault; it
-    says how large gradients are, and nothing of whether training goes on.
+    2^16 (PyTorch's) that takes 16 steps at most: the 17th would end below 1, which is a fault;
+    it says how large gradients are, and nothing of whether training goes on.
     """
     parts: dict[str, Any] = {"limit": limit_part(limit), "evidence": {"runs": list(runs)}}
     if not runs:

@@ -171,25 +171,22 @@ class LaterOnShared(torch.Tensor):
             return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_a_busy_machine_looks_like_no_shortcut_and_hides_none(monkeypatch, late):
-    """Of 200 honest candidates on a core that gets busy meanwhile, and 200 that put work off."""
+@pytest.mark.parametrize(("late", "count"), [(False, 600), (True, 100)])
+def test_a_busy_machine_looks_like_no_shortcut_and_hides_none(monkeypatch, late, count):
+    """Honest candidates on a core that gets busy meanwhile, and some that put their work off."""
     told = []
-    for seed in range(200):
+    for seed in range(count):
         clock = Busy(seed)
         monkeypatch.setattr(shortcuts.time, "perf_counter", clock)
-        slow, fast = clock.draw.choice([(2e-3, 1e-4), (0.05, 5e-3), (0.1, 0.02), (2.0, 0.06)])
+        slow, fast = clock.draw.choice([(0.05, 5e-3), (0.1, 0.02), (2.0, 0.2)])
         usual, *others = rows(31)
         base = shortcuts.Side(Shared(clock, slow), usual, others, slow)
         call = Shared(clock, fast, late=late)
         other = shortcuts.Side(call, usual, others, fast / 20 if late else fast)
         told.append(shortcuts.unread(base, other, CPU))
     alarms = [one for one in told if one]
-    if late:
-        assert len(alarms) == len(told)
-        assert all("the work is put off" in one for one in alarms)
-    else:
-        assert len(alarms) <= 2, alarms
+    assert len(alarms) == (len(told) if late else 0), alarms
+    assert all("the work is put off" in one for one in alarms)
 
 
 def test_work_that_depends_on_the_input_in_both_arms_is_no_shortcut(clock):
