@@ -65,8 +65,9 @@ def batches(found: dict[str, Any]) -> list[str]:
         return []
     memory = _mapping(told.get("memory_bytes"))
     new, old = (formats.size(_number(memory.get(arm))) for arm in ("candidate", "baseline"))
+    shown = formats.whole(round(rate)) if rate >= 100 else f"{rate:.3g}"
     return [
-        f"in batches of {told.get('size')}: {rate:,.4g} samples a second, {call:.3g} ms a call, "
+        f"in batches of {told.get('size')}: {shown} samples a second, {call:.3g} ms a call, "
         f"{new} of memory (FP32 {old})"
     ]
 

@@ -86,7 +86,7 @@ def test_throughput_is_of_the_batch_size_that_gives_most_of_it(model, tmp_path, 
     assert trials["k_compiled"]["batch"] == 8, "each size would be compiled anew"
     told = claims(optimized, notes, found, tmp_path)["within_goal"]
     rate = 1e3 / trials["b_fastest"]["sample_ms"]
-    assert f"{rate:.4g} samples a second in batches of 8" in told["text"]
+    assert f"{rate:,.0f} samples a second in batches of 8" in told["text"]
 
 
 def test_an_artifact_of_a_batch_that_was_not_asked_for_is_refused(model, tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def test_the_batch_size_of_a_throughput_is_told_with_its_time_and_memory():
     found["batch"] = {"size": 8, "samples_per_second": 2000.0, "call_ms": 4.0}
     found["batch"]["memory_bytes"] = memory
     lines = plain(dict(details(told))["Search"])
-    wanted = "in batches of 8: 2,000 samples a second, 4 ms a call, 2 MB of memory (FP32 3 MB)"
+    wanted = "in batches of 8: 2000 samples a second, 4 ms a call, 2 MB of memory (FP32 3 MB)"
     assert wanted in lines
     assert "onnxruntime:2: drop 0.10 pt, 0.5 ms a sample in batches of 8, 1 MB" in lines
     found["batch"]["samples_per_second"] = None

@@ -117,8 +117,9 @@ def within_goal(subject: Subject) -> Finding:
         parts.append(part)
     if (sample := chosen.get("sample_ms")) is not None:
         size = chosen["batch"]
-        rate = f"{1e3 / sample:.4g} samples a second in batches of {size}"
-        parts.append(f"{rate}, {size * sample:.4g} ms each")
+        each = 1e3 / sample
+        rate = f"{each:,.0f}" if each >= 100 else f"{each:.3g}"
+        parts.append(f"{rate} samples a second in batches of {size}, {size * sample:.3g} ms each")
     if goal["latency_ms"] is not None and latency is None:
         over["latency"] = math.inf
         parts.append("latency was not measured")
