@@ -23,24 +23,38 @@ def judge_training_steps(
 ) -> Verdict:
     """Every training must have taken its steps, with finite numbers, in the asked format.
 
-    runs: one training each: "seed", "attempted" and "taken" steps, "nonfinite_losses",
-    "nonfinite_weights", "layers" and "low" (those that answered in "dtype"), "scaled" (whether
-    the format needs a scaled loss), "scale" (the last, or None). The value is the least share of
-    steps taken: a run whose steps were all skipped fails whatever the limit.
+    runs: one training each: "seed", "attempted" and "taken" steps, "settling" (those that were
+    skipped before the first that was taken), "nonfinite_losses", "nonfinite_weights", "layers" and
+    "low" (those that answered in "dtype"), "scaled" (whether the format needs a scaled loss),
+    "scale" (the last, or None). The value is the least share of steps taken since one was: a run
+    whose steps were all skipped fails whatever the limit.
+
+    Settling does not count, because it is how dynamic loss scaling begins (Micikevicius et al.,
+    2018): with a scale that is too large, halved at every overflow until gradients are finite. At
+    2^16 (PyTorch's) that takes 16 steps at most: the 17th would end below 1, which is a fault;
+    it says how large gradients are, and nothing of whether training goes on.
     """
     parts: dict[str, Any] = {"limit": limit_part(limit), "evidence": {"runs": list(runs)}}
     if not runs:
         return verdict("training_steps", Status.FAIL, **parts, reason="no training was told of")
     faults = [f"seed {run['seed']}: {fault}" for run in runs if (fault := _fault(run))]
-    value = min(run["taken"] / run["attempted"] if run["attempted"] else 0.0 for run in runs)
+    value = min(map(_share, runs))
     if faults:
         reason = "; ".join(faults)
         return verdict("training_steps", Status.FAIL, value=value, **parts, reason=reason)
-    worst = min(runs, key=lambda run: run["taken"] / run["attempted"])
-    skipped = worst["attempted"] - worst["taken"]
-    what = f"seed {worst['seed']} skipped {skipped} of {worst['attempted']} steps"
+    worst = min(runs, key=_share)
+    settled = worst["attempted"] - worst["settling"]
+    what = f"seed {worst['seed']} skipped {settled - worst['taken']} of {settled} steps"
+    if worst["settling"]:
+        what += f" after {worst['settling']} in which the loss's scale settled"
     status, why = against(limit, value, f"{what}: {value:.3f} were taken")
     return verdict("training_steps", status, value=value, **parts, reason=why)
+
+
+def _share(run: Mapping[str, Any]) -> float:
+    """Of the steps since the first that was taken, those that were; 0 where none was."""
+    settled = run["attempted"] - run["settling"]
+    return run["taken"] / settled if settled > 0 else 0.0
 
 
 def _fault(run: Mapping[str, Any]) -> str | None:
@@ -48,8 +62,8 @@ def _fault(run: Mapping[str, Any]) -> str | None:
     attempted, taken, lost = run["attempted"], run["taken"], run["nonfinite_losses"]
     if not attempted:
         return "no step was taken"
-    if not 0 <= taken <= attempted:
-        return f"{taken} updates in {attempted} steps"
+    if not 0 <= taken <= attempted - run["settling"] <= attempted:
+        return f"{taken} updates in {attempted} steps, {run['settling']} before the first"
     if lost:
         return f"non-finite losses, {lost} of {attempted}"
     if not taken:

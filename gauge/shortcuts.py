@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +27,8 @@ SLOWED = 1.5
 _ROUND_S = 0.003
 _ROUNDS = 3
 _LONG_S = 0.1
+_TURNS, _FEW = 5, 2
+_LOOKS = 3
 _ALONE_S = 0.15
 _WINDOW_S = 0.010
 
@@ -55,75 +57,126 @@ class Side:
 def unread(baseline: Side, candidate: Side, target: Target) -> str | None:
     """Why the candidate's times are not those of a user's calls, or None.
 
-    A user's call has inputs of its own and its answer is read. Both arms are given new inputs,
-    each once, and every answer is read; what that adds to the timed call is told against what it
-    adds to the baseline's. Only a suspicion is looked into twice: new inputs without reading tell
-    remembered answers from work that is put off.
+    A user's call has inputs of its own and its answer is read: the candidate is given new inputs,
+    each once, and every answer is read. Only where that takes longer than the timed call it is
+    looked into: new inputs without reading tell remembered answers from work that is put off. What
+    either adds is told against what it adds to the baseline.
+
+    A suspicion may be a busy machine's, which was idle while the arms were timed. So what is looked
+    into is measured in turns with the timed call, and has to be seen three times.
     """
     if not candidate.others:
         return None
     half = len(candidate.others) // 2 or 1
-    before = _added(baseline, target, 0, half, read=True)
-    added = _added(candidate, target, 0, half, read=True)
-    if not _suspicious(added, before, candidate.seconds):
+    if not _suspicious(_added(candidate, target, half), 0.0, candidate.seconds):
         return None
-    # What has become slower since it was timed is compared with what it takes now.
-    now = _as_now(candidate, target, half)
-    added, candidate = added - (now.seconds - candidate.seconds), now
-    if not _suspicious(added, before, candidate.seconds):
-        return None
-    new = _added(candidate, target, half, 2 * half, read=False)
-    times = 1 + max(new, 0.0) / candidate.seconds
-    if _suspicious(new, _added(baseline, target, half, 2 * half, read=False), candidate.seconds):
+    times: float | None = None
+    part = -(-half // _LOOKS)
+    for start in range(half, len(candidate.others), part):
+        times = _with_new(baseline, candidate, target, slice(start, start + part))
+        if times is None:
+            break
+    if times is not None:
         return (
             f"a call with inputs not seen before takes {times:.1f} times as long as the repeated "
             "one that is timed: answers are remembered"
         )
-    usual = Side(candidate.call, candidate.usual, [candidate.usual] * half, candidate.seconds)
-    again = _added(usual, target, 0, half, read=True)
-    if not _suspicious(again, before, candidate.seconds):
-        return None
-    times = 1 + again / candidate.seconds
+    reading = _reading(baseline, target)
+    for _ in range(_LOOKS):
+        given = [candidate.usual] * half
+        seconds, added = _in_turns(candidate, target, given, read=True)
+        if not _suspicious(added, reading, seconds):
+            return None
     return (
-        f"a call whose answer is read takes {times:.1f} times as long as the one that is timed: "
-        "the work is put off until then"
+        f"a call whose answer is read takes {1 + added / seconds:.1f} times as long as the one "
+        "that is timed: the work is put off until then"
     )
 
 
-def _as_now(side: Side, target: Target, count: int) -> Side:
-    """The side with the seconds that its repeated call takes at present, where they are more."""
-    again = replace(side, others=[side.usual] * count)
-    seconds = side.seconds + _added(again, target, 0, count, read=False)
-    return replace(side, seconds=max(side.seconds, seconds))
+def _with_new(baseline: Side, candidate: Side, target: Target, rows: slice) -> float | None:
+    """How many times as long calls with new inputs take, where the baseline's do not."""
+    seconds, added = _in_turns(candidate, target, candidate.others[rows], read=False)
+    if not _suspicious(added, 0.0, seconds):
+        return None
+    given = baseline.others[rows] or [baseline.usual]
+    _, before = _in_turns(baseline, target, given, read=False)
+    return 1 + added / seconds if _suspicious(added, before, seconds) else None
+
+
+def _reading(side: Side, target: Target) -> float:
+    """Seconds that it takes to read an answer which is there."""
+    with torch.inference_mode():
+        answer = side.call(*side.usual[0], **side.usual[1])
+        taken = []
+        for _ in range(_TURNS):
+            target.synchronize()
+            began = time.perf_counter()
+            _read(answer)
+            target.synchronize()
+            taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def _read(answer: Any) -> None:
+    for tensor in flatten(answer).values():
+        float(tensor.sum())
+
+
+def _in_turns(
+    side: Side, target: Target, given: Sequence[Batch], *, read: bool
+) -> tuple[float, float]:
+    """Seconds of the timed call now, and by how much others exceed it; the least of some rounds.
+
+    Either has as many chances to meet an idle machine. The others come first in the first round,
+    since what slows down with time must not count against them; a timed call is made once before
+    its turn, as it is while it is timed.
+    """
+    rounds = min(_FEW if side.seconds >= _LONG_S else _TURNS, len(given))
+    size = max(1, min(len(given) // rounds, round(_ROUND_S / max(side.seconds, 1e-9))))
+    taken: dict[bool, list[float]] = {True: [], False: []}
+    with torch.inference_mode():
+        for number in range(rounds):
+            others = given[number * size : (number + 1) * size]
+            for other in (True, False) if number % 2 == 0 else (False, True):
+                if not other:
+                    side.call(*side.usual[0], **side.usual[1])
+                inputs = others if other else [side.usual] * len(others)
+                taken[other].append(_round(side, target, inputs, read=read and other))
+    seconds = min(taken[False])
+    return seconds, min(taken[True]) - seconds
 
 
 def _suspicious(added: float, before: float, seconds: float) -> bool:
     return added > 2 * max(before, 0.0) + SHARE * seconds
 
 
-def _added(side: Side, target: Target, start: int, end: int, *, read: bool) -> float:
-    """Seconds by which a call with other inputs exceeds the timed one; the least of a few rounds.
+def _added(side: Side, target: Target, count: int) -> float:
+    """Seconds by which a call with other inputs, its answer read, exceeds the timed one.
 
-    An interruption of the machine lengthens a round, and hardly all of them.
+    The least of a few rounds: an interruption of the machine lengthens one, and hardly all of them.
     """
-    others = list(side.others[start:end])
+    others = list(side.others[:count])
     rounds = 1 if side.seconds >= _LONG_S else min(_ROUNDS, len(others))
     size = max(1, min(len(others) // rounds, round(_ROUND_S / max(side.seconds, 1e-9))))
     with torch.inference_mode():
         side.call(*side.usual[0], **side.usual[1])
-        taken = []
-        for number in range(rounds):
-            given = others[number * size : (number + 1) * size]
-            target.synchronize()
-            began = time.perf_counter()
-            for args, kwargs in given:
-                answer = side.call(*args, **kwargs)
-                if read:
-                    for tensor in flatten(answer).values():
-                        float(tensor.sum())
-            target.synchronize()
-            taken.append((time.perf_counter() - began) / len(given))
+        taken = [
+            _round(side, target, others[number * size : (number + 1) * size], read=True)
+            for number in range(rounds)
+        ]
     return min(taken) - side.seconds
+
+
+def _round(side: Side, target: Target, given: Sequence[Batch], *, read: bool) -> float:
+    """Seconds a call with each of these inputs once."""
+    target.synchronize()
+    began = time.perf_counter()
+    for args, kwargs in given:
+        answer = side.call(*args, **kwargs)
+        if read:
+            _read(answer)
+    target.synchronize()
+    return (time.perf_counter() - began) / len(given)
 
 
 @dataclass(frozen=True)

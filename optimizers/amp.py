@@ -6,6 +6,7 @@ with are FP32, and there is nothing to save that FP32 training would not save.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +21,8 @@ class MixedPrecision(Technique):
     """autocast around the forward pass (Micikevicius et al., "Mixed precision training", 2018).
 
     accumulate: parts that a batch is taken in, for both sides of a comparison.
+    cpu_steps: where a training on the CPU stops, None for the whole recipe. A literal: a plan reads
+        it without running anything.
     """
 
     family = "training"
@@ -29,6 +32,7 @@ class MixedPrecision(Technique):
     variants = ({"accumulate": "1"}, {"accumulate": "4"})
 
     dtype: ClassVar[torch.dtype]
+    cpu_steps: ClassVar[int | None] = None
 
     def refuses(self, model: Model, target: Device) -> str | None:
         if target.dtype != "float32":
@@ -46,7 +50,11 @@ class MixedPrecision(Technique):
 
     def precision(self, params: dict[str, Any], target: Device) -> Precision:
         """How its steps compute."""
-        return Precision(self.dtype, accumulate=int(params["accumulate"]))
+        return Precision(
+            self.dtype,
+            accumulate=int(params["accumulate"]),
+            most_steps=self.cpu_steps if target.device == "cpu" else None,
+        )
 
 
 @register
@@ -72,17 +80,15 @@ class AmpFp16(MixedPrecision):
 
     name = "amp_fp16"
     dtype = torch.float16
-    cpu_steps: ClassVar[int] = 20
+    # A CPU without FP16 arithmetic takes up to 100 times longer: enough to tell that it works.
+    cpu_steps = 20
 
     def refuses(self, model: Model, target: Device) -> str | None:
         reason = super().refuses(model, target)
         return _unable_to_recur(model) if reason is None and target.device == "cpu" else reason
 
     def precision(self, params: dict[str, Any], target: Device) -> Precision:
-        # A CPU without FP16 arithmetic takes up to 100 times longer: enough to tell that it works.
-        most = self.cpu_steps if target.device == "cpu" else None
-        parts = int(params["accumulate"])
-        return Precision(self.dtype, scaled=True, accumulate=parts, most_steps=most)
+        return dataclasses.replace(super().precision(params, target), scaled=True)
 
 
 def _unable_to_recur(model: Model) -> str | None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from optimizers import pipeline, sensitivity
 from optimizers.auto_bench import meter
-from optimizers.auto_goal import PASSES, Goal, Record
+from optimizers.auto_goal import PASSES, Goal, Record, stages_of
 from optimizers.auto_search import Search
 from optimizers.base import Automatic, Context, Device, Optimized, Refused, Technique, register
 from zoo import Model
@@ -83,7 +83,8 @@ def _layers(module: nn.Module, context: Context) -> dict[str, float]:
 
 def _applied(search: Search, module: nn.Module, context: Context, number: int) -> Optimized:
     """The pipeline that was found, on the whole training split; its stages follow this one's."""
-    stages = [(name, params) for name, params in search.records[number]["stages"]]
+    chosen = search.records[number]
+    stages = [(name, params) for name, params in stages_of(chosen)]
     own = dataclasses.replace(context, workdir=context.workdir / "found", budget={}, kept=None)
     torch.manual_seed(context.seed)
     optimized, made = pipeline.apply(stages, copy.deepcopy(module), own)
@@ -104,8 +105,9 @@ def _told(
             "trials": records,
             "chosen": number,
             "pipeline": chosen["pipeline"],
+            "batch": chosen.get("batch"),
             "compared": [{"trial": n, **one} for n, one in compared.items()],
-            "baseline": {name: one.reference for name, one in search.benches.items()},
+            "baseline": {name: one.known for name, one in search.benches.items()},
             "validation": search.validation.told,
             "samples": search.validation.samples,
         },

@@ -1,4 +1,4 @@
-"""What a call of a trial's artifact costs on the target: time or energy, in turns with FP32."""
+"""What a trial's artifact costs on the target, in turns with FP32, run at its best."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from scipy.stats import binom
 from torch import nn
 
 from optimizers.auto_goal import Goal
+from optimizers.auto_ways import Arm, Way, batch, called, sizes
 from optimizers.base import Automatic, Context, Refused
-from zoo import Batch
 
 SEGMENT = 0.002
 """Seconds that a call is repeated for at a time, in parts of a quarter of that; the shortest part
@@ -40,13 +40,14 @@ JOULES = 0.1
 INTERVALS = 20
 """And renewals of the counter."""
 
-Call = Callable[[], Any]
+Key = TypeVar("Key")
 
 
 class Bench:
-    """Measures one field of a goal: `latency_ms` (one sample), `batch_ms` (many) or `joules`.
+    """Measures one field of a goal: `latency_ms`, `joules` (of a call with one sample), `sample_ms`
+    (of a sample, in calls with many).
 
-    reference: FP32, on its device. known: what a call of it costs, from a search that was stopped.
+    reference: FP32, on its device. known: what measuring that told a search that was stopped.
     """
 
     def __init__(
@@ -55,33 +56,51 @@ class Bench:
         context: Context,
         asked: Automatic,
         reference: nn.Module,
-        known: float | None = None,
+        known: Mapping[str, float] | None = None,
     ) -> None:
         self.name, self.target = name, context.target
-        batch = context.model.example(asked.batch if name == "batch_ms" else 1)
-        self.batch = context.target.cast(batch)
         self.meter = meter(context.target) if name == "joules" else None
-        self._reference = _called(reference, asked.baseline_target.cast(batch))
-        if known is None:
-            known = self._unit() * statistics.median(
-                self._segment(self._reference) for _ in range(BLOCKS)
-            )
-        self.reference = known
+        self.batches = sizes(asked.batch) if name == "sample_ms" else (1,)
+        self._batches = {size: batch(context, size) for size in self.batches}
+        cast = asked.baseline_target.cast
+        arms = {n: Arm(called(reference, cast(one)), n) for n, one in self._batches.items()}
+        self.known = dict(known) if known is not None else self._known(arms)
+        self._reference = arms[int(self.known["batch"])]
 
-    def measure(self, artifact: Callable[..., Any]) -> dict[str, float]:
-        """The cost of a call, and the half width of its 95 % interval as a share of it.
+    @property
+    def reference(self) -> float:
+        """What FP32 costs, at its own best batch size."""
+        return self.known["cost"]
 
-        The reference's cost times the median ratio to it over blocks, in which both are measured
-        in turns: what slows both sides cancels out.
+    def arm(self, artifact: Callable[..., Any], size: int) -> Arm:
+        """The artifact called with so many samples, one of `batches`."""
+        return Arm(called(artifact, self.target.cast(self._batches[size])), size)
+
+    def measure(self, ways: Mapping[Way, Callable[..., Any]]) -> tuple[Way, dict[str, float]]:
+        """The way in which an artifact costs least, its cost, and the half width of the cost's 95 %
+        interval as a share of it.
+
+        ways: the artifact as it is opened for each. Those that are clearly slower are dropped after
+        each round of blocks. Of what is not told apart the artifact's own threads (None) come
+        first: another number has to be worth its name.
+
+        The cost is the reference's times the median ratio to it over blocks, in which all are
+        measured in turns: what slows all sides cancels out.
         """
-        calls, logs = {0: _called(artifact, self.batch)}, []
+        arms = {way: self.arm(artifact, way.batch) for way, artifact in ways.items()}
+        logs: dict[Way, list[float]] = {way: [] for way in arms}
+        alive = list(arms)
         while True:
-            logs += self._blocks(calls, BLOCKS)[0]
-            told = self._told(logs)
-            if told[f"{self.name}_error"] <= PRECISE or len(logs) >= MOST:
-                return told
+            for way, new in self._blocks({one: arms[one] for one in alive}, BLOCKS).items():
+                logs[way] += new
+            alive = _undecided(alive, logs)
+            own = [way for way in alive if way.threads is None]
+            best = min(own or alive, key=lambda way: statistics.median(logs[way]))
+            told = self._told(logs[best])
+            if told[f"{self.name}_error"] <= PRECISE or len(logs[best]) >= MOST:
+                return best, told
 
-    def race(self, artifacts: Mapping[int, Callable[..., Any]]) -> dict[int, dict[str, float]]:
+    def race(self, arms: Mapping[int, Arm]) -> dict[int, dict[str, float]]:
         """All in turns, round after round; each one's cost when it was dropped or at the end.
 
         Successive halving (Jamieson and Talwalkar, 2016) on intervals instead of ranks: a round
@@ -89,14 +108,12 @@ class Bench:
         99.6 % interval of their paired difference gets no more. With `blocks`, how many it had; the
         one with the most blocks and the least cost has won.
         """
-        calls = {number: _called(one, self.batch) for number, one in artifacts.items()}
-        logs: dict[int, list[float]] = {number: [] for number in calls}
-        alive = list(calls)
+        logs: dict[int, list[float]] = {number: [] for number in arms}
+        alive = list(arms)
         for blocks in RUNGS:
-            for number, new in self._blocks({n: calls[n] for n in alive}, blocks).items():
+            for number, new in self._blocks({n: arms[n] for n in alive}, blocks).items():
                 logs[number] += new
-            leader = min(alive, key=lambda n: statistics.median(logs[n]))
-            alive = [n for n in alive if n == leader or not _slower(logs[n], logs[leader])]
+            alive = _undecided(alive, logs)
             if len(alive) == 1:
                 break
         return {n: {**self._told(one), "blocks": len(one)} for n, one in logs.items()}
@@ -106,19 +123,32 @@ class Bench:
         value = self.reference * math.exp(statistics.median(logs))
         return {self.name: value, f"{self.name}_error": math.exp((high - low) / 2) - 1}
 
-    def _blocks(self, calls: dict[int, Call], count: int) -> dict[int, list[float]]:
+    def _known(self, arms: Mapping[int, Arm]) -> dict[str, float]:
+        """{"batch", "cost"}: the size at which FP32 costs least, and what it costs there."""
+        found: dict[int, list[float]] = {size: [] for size in arms}
+        for _ in range(BLOCKS):
+            for size, arm in arms.items():
+                found[size].append(self._cost(arm))
+        size = min(found, key=lambda n: statistics.median(found[n]))
+        unit = 1.0 if self.name == "joules" else 1e3
+        return {"batch": size, "cost": unit * statistics.median(found[size])}
+
+    def _blocks(self, arms: Mapping[Key, Arm], count: int) -> dict[Key, list[float]]:
         """Log-ratios to the reference, a block at a time; every other block runs backwards."""
-        logs: dict[int, list[float]] = {number: [] for number in calls}
-        for call in calls.values():
-            call()
+        logs: dict[Key, list[float]] = {name: [] for name in arms}
+        for arm in arms.values():
+            arm.call()
         for block in range(count):
-            order: list[tuple[int | None, Call]] = [(None, self._reference), *calls.items()]
-            took = {n: self._segment(call) for n, call in (order[::-1] if block % 2 else order)}
-            for number in calls:
-                logs[number].append(math.log(took[number] / took[None]))
+            order: list[tuple[Key | None, Arm]] = [(None, self._reference), *arms.items()]
+            took = {n: self._cost(arm) for n, arm in (order[::-1] if block % 2 else order)}
+            for name in arms:
+                logs[name].append(math.log(took[name] / took[None]))
         return logs
 
-    def _segment(self, call: Call) -> float:
+    def _cost(self, arm: Arm) -> float:
+        return self._segment(arm.call) / arm.samples
+
+    def _segment(self, call: Callable[[], Any]) -> float:
         """Seconds, or joules, a call. Raises RuntimeError for a counter that stands still."""
         with torch.inference_mode():
             call()  # The first one finds the caches as the other side left them.
@@ -132,20 +162,12 @@ class Bench:
             raise RuntimeError(f"the {self.meter.source} counter stands still")
         return used / calls
 
-    def _unit(self) -> float:
-        return 1.0 if self.name == "joules" else 1e3
-
     def _wait(self) -> None:
         if self.target.device == "cuda":
             torch.cuda.synchronize()
 
 
-def _called(artifact: Callable[..., Any], batch: Batch) -> Call:
-    args, kwargs = batch
-    return lambda: artifact(*args, **kwargs)
-
-
-def _timed(call: Call, least: float, wait: Callable[[], None]) -> tuple[float, int]:
+def _timed(call: Callable[[], Any], least: float, wait: Callable[[], None]) -> tuple[float, int]:
     """(seconds a call, calls) of as many calls as take so long."""
     wait()
     began = time.perf_counter()
@@ -162,7 +184,7 @@ def _timed(call: Call, least: float, wait: Callable[[], None]) -> tuple[float, i
         batch = calls  # Doubling: the clock is read a few times only.
 
 
-def _shortest(call: Call, wait: Callable[[], None]) -> float:
+def _shortest(call: Callable[[], Any], wait: Callable[[], None]) -> float:
     """Seconds a call, of the shortest of some parts."""
     found: list[float] = []
     began = time.perf_counter()
@@ -186,6 +208,12 @@ def _interval(logs: Sequence[float], level: float = 0.05) -> tuple[float, float]
     return ordered[outside], ordered[count - 1 - outside]
 
 
+def _undecided(alive: Sequence[Key], logs: Mapping[Key, Sequence[float]]) -> list[Key]:
+    """The least so far, and those that are not clearly slower."""
+    leader = min(alive, key=lambda one: statistics.median(logs[one]))
+    return [one for one in alive if one == leader or not _slower(logs[one], logs[leader])]
+
+
 def _slower(logs: Sequence[float], leader: Sequence[float]) -> bool:
     """Both had the same blocks: so many of each as both have."""
     return _interval([a - b for a, b in zip(logs, leader, strict=True)], LEVEL)[0] > 0
@@ -204,7 +232,7 @@ def benches(
     context: Context,
     asked: Automatic,
     reference: nn.Module,
-    known: Mapping[str, float],
+    known: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Bench]:
     """A bench for every field that the goal needs measured."""
     return {name: Bench(name, context, asked, reference, known.get(name)) for name in goal.measured}

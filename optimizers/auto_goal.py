@@ -15,8 +15,9 @@ Record = dict[str, Any]
 """A trial as plain data.
 
 stages, pipeline (its name), class, status, reason, seconds; then, as far as it got: score, drop,
-drop_error (one standard error), alike, bytes; latency_ms, batch_ms, joules, each with `…_error`
-(half width of the 95 % interval, as a share).
+drop_error (one standard error), alike, bytes; latency_ms, sample_ms, joules, each with `…_error`
+(half width of the 95 % interval, as a share); batch, where throughput is asked for, the size that
+gave most of it; threads, and `made` (the stages with them), where fewer than the run's cost less.
 """
 
 PASSES, DROPS, OVER, SKIPPED = "passes", "drops", "over budget", "skipped"
@@ -28,11 +29,16 @@ KEEPING = (PASSES, OVER)
 
 COSTS = {
     "latency": "latency_ms",
-    "throughput": "batch_ms",
+    "throughput": "sample_ms",
     "energy": "joules",
     "size": "bytes",
 }
 """The field that a goal makes as small as it can be."""
+
+
+def stages_of(record: Mapping[str, Any]) -> Any:
+    """The stages of a trial with the threads that were found for it."""
+    return record.get("made", record["stages"])
 
 
 def key(stages: Sequence[Any]) -> str:

@@ -42,7 +42,8 @@ def techniques(allow: str) -> dict[str, list[Technique]]:
     found: dict[str, list[Technique]] = {width: [] for width in WIDTHS[: WIDTHS.index(allow) + 1]}
     for name in optimizers.base.names():
         one = optimizers.base.get(name)
-        if one.changes in found and not (one.automatic or one.budgeted or name == "none"):
+        searches = one.automatic or one.budgeted
+        if one.suite == "gates" and one.changes in found and not searches and name != "none":
             found[one.changes].append(one)
     for several in found.values():
         several.sort(key=_promise)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from optimizers import artifact, pipeline
+from optimizers import artifact, auto_ways, own_threads, pipeline
 from optimizers.auto_bench import benches
 from optimizers.auto_goal import (
     BROKEN,
@@ -40,6 +40,7 @@ from optimizers.auto_plan import Outcomes, cls, plan
 from optimizers.auto_pointless import pointless
 from optimizers.auto_store import Store
 from optimizers.auto_validation import Validation, Watched
+from optimizers.auto_ways import Arm, Way
 from optimizers.base import Automatic, Context, Optimized, Refused
 from optimizers.eager import EagerModule
 from zoo import Unavailable
@@ -67,7 +68,7 @@ class Search:
         placed = self.asked.baseline_target.place(copy.deepcopy(module).eval())
         self.validation = Validation(context, self.asked, placed)
         self.benches = benches(goal, context, self.asked, placed, self.store.costs)
-        self.store.keep_costs({name: one.reference for name, one in self.benches.items()})
+        self.store.keep_costs({name: one.known for name, one in self.benches.items()})
 
     @property
     def records(self) -> list[Record]:
@@ -101,9 +102,15 @@ class Search:
         numbers = contenders(records, goal, MOST_COMPARED)
         if len(numbers) == 1:
             return numbers[0], {}
-        opened = {number: self.store.load(number, self.context.target) for number in numbers}
-        told = self.benches[goal.field].race(opened)
+        told = self.benches[goal.field].race({number: self._arm(number) for number in numbers})
         return min(told, key=lambda n: (-told[n]["blocks"], told[n][goal.field])), told
+
+    def _arm(self, number: int) -> Arm:
+        """A trial's artifact, opened again and called in the way that was best for it."""
+        record = self.records[number]
+        target = own_threads.limited(self.context.target, record.get("threads"))
+        bench = self.benches[self.goal.field]
+        return bench.arm(self.store.load(number, target), record.get("batch", 1))
 
     # A trial
 
@@ -158,12 +165,28 @@ class Search:
         missing = self.asked.audit(optimized, folder, names)
         if missing:
             raise Ended(UNFOUND, ", ".join(missing))
-        for bench in self.benches.values():
-            record |= bench.measure(optimized)
+        if self.benches:
+            self._measure(stages, optimized, folder, record)
         misses = self.goal.misses(record)
         if misses:
             told = ", ".join(f"{name} by {share:.1%}" for name, share in misses.items())
             raise Ended(OVER, f"over the budget of {told}")
+
+    def _measure(self, stages: Stages, optimized: Optimized, folder: Path, record: Record) -> None:
+        """What the artifact costs, run in the way in which it serves the goal best."""
+        opened = auto_ways.opened(stages, optimized, folder, self.context.target)
+        for bench in self.benches.values():
+            sizes = auto_ways.accepted(bench.batches, optimized, stages)
+            ways = {Way(count, size): one for count, one in opened.items() for size in sizes}
+            way, told = bench.measure(ways)
+            record |= told
+            # The field that the goal makes small comes first, and decides the threads.
+            opened = {way.threads: opened[way.threads]}
+            if len(bench.batches) > 1:
+                record["batch"] = way.batch
+        if way.threads is not None:
+            made = auto_ways.with_threads(stages, way.threads)
+            record |= {"threads": way.threads, "made": made, "pipeline": self.asked.name(made)}
 
     def _built(self, stages: Stages, record: Record) -> tuple[Optimized, Path]:
         """The artifact, saved and opened again, as what ships is."""

@@ -35,11 +35,11 @@ class Store(search_trials.Store):
         return self._records
 
     @property
-    def costs(self) -> dict[str, float]:
-        """What a call of FP32 costs, by field."""
+    def costs(self) -> dict[str, dict[str, float]]:
+        """What FP32 costs, by field, and at which batch size."""
         return dict(self.facts().get("costs", {}))
 
-    def keep_costs(self, costs: Mapping[str, float]) -> None:
+    def keep_costs(self, costs: Mapping[str, Mapping[str, float]]) -> None:
         self.note("costs", dict(costs))
 
     def of(self, stages: Any) -> Record | None:

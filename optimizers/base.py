@@ -41,10 +41,10 @@ class Automatic:
     """What a technique that chooses pipelines itself gets beside what all others get.
 
     max_drop: how much of the score may go, a fraction. optimise_for: "latency" (a call with one
-        sample), "throughput" (calls with `batch` samples), "size" (bytes of the artifact) or
-        "energy" (joules of a call with one sample). allow: the widest change, one of
-        Technique.changes. fidelity: the least agreement with FP32 (without labels the lowest
-        cosine) while the architecture stays, or None.
+        sample), "throughput" (samples a second, in calls with up to `batch` of them), "size" (bytes
+        of the artifact) or "energy" (joules of a call with one sample). allow: the widest change,
+        one of Technique.changes. fidelity: the least agreement with FP32 (without labels the
+        lowest cosine) while the architecture stays, or None.
     baseline_target: the FP32 target of the same device.
     name: stages -> the pipeline's name as `--technique` takes it.
     run: (artifact or module, split, target) -> outputs of the whole split, on the CPU.

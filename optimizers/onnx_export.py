@@ -11,6 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from optimizers import own_threads
 from optimizers.base import Context, Refused
 from optimizers.interface import Call, Interface, bind, growing
 from optimizers.onnx_model import OnnxModel, errors, first_line, host_provider
@@ -31,7 +32,9 @@ def export(module: nn.Module, context: Context) -> OnnxModel:
 
     Raises Refused naming operator, exporter and opset where there is no export, and RuntimeError
     for a graph that takes one batch size only or computes something else than the module.
+    A parameter `threads` of the technique's is the session's.
     """
+    threads = own_threads.asked(context)
     module = context.target.place(module)
     path = context.workdir / "model.onnx"
     # Parameters made in inference mode cannot be traced; calls below need no gradients either.
@@ -44,7 +47,7 @@ def export(module: nn.Module, context: Context) -> OnnxModel:
         context.notes["dropped"] = [*interface.constants, *interface.unused]
         context.notes["opset"] = OPSET
         provider = host_provider(context.target)
-        model = OnnxModel(path, interface, context.target, provider)
+        model = OnnxModel(path, interface, context.target, provider, threads)
         _check(model, calls, expected, exact=context.target.dtype == "float32")
     return model
 

@@ -12,6 +12,7 @@ import onnx
 import torch
 from torch import Tensor
 
+from optimizers import own_threads
 from optimizers.artifact import ArtifactError
 from optimizers.base import Device, Optimized
 from optimizers.described import describe, described, present
@@ -116,17 +117,23 @@ class OnnxModel(Optimized):
     """A session with the module's own call: torch tensors in, the same structure out.
 
     session: the onnxruntime session. path: the ONNX file. interface: names, dtypes, structure.
-    provider: instead of the target's usual one.
+    provider: instead of the target's usual one. threads: at most so many, None for the target's.
     """
 
     def __init__(
-        self, path: Path, interface: Interface, target: Device, provider: str | None = None
+        self,
+        path: Path,
+        interface: Interface,
+        target: Device,
+        provider: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self.path = Path(path)
         self.interface = interface
         self.target = target
         self.provider = provider or _PROVIDERS[target.device]
-        self.session = open_session(self.path, self.provider, target.threads)
+        self.threads = threads
+        self.session = open_session(self.path, self.provider, own_threads.used(threads, target))
         self._names = [output.name for output in self.session.get_outputs()]
         # The public `run` checks the inputs' names, which `feeds` has done: it takes a fifth of a
         # call of a small perceptron. Where a release hides what it calls, it is called itself.
@@ -173,6 +180,7 @@ class OnnxModel(Optimized):
             self.interface,
             file=self.path.name,
             provider=self.provider,
+            threads=self.threads,
         )
 
     @classmethod
@@ -184,7 +192,7 @@ class OnnxModel(Optimized):
         known = (*_PROVIDERS.values(), *_FALL_BACKS)
         if data["provider"] not in known:
             raise ArtifactError(f"{path} asks for {data['provider']!r}, not one of {known}")
-        return cls(file, interface, target, data["provider"])
+        return cls(file, interface, target, data["provider"], own_threads.described(data))
 
     def _run_arrays(self, feeds: dict[str, Tensor]) -> list[Tensor]:
         # numpy shares memory with a CPU tensor both ways: nothing is copied.

@@ -17,6 +17,7 @@ class OnnxRuntime(Technique):
     family = "runtime"
     changes = "numerics"
     claims = ("runtime",)
+    variants = ({"threads": "all"},)
     lossless = True
 
     def refuses(self, model: Model, target: Device) -> str | None:

@@ -29,6 +29,7 @@ class OnnxRuntimeDynamicInt8(Technique):
     family = "quantization"
     changes = "numerics"
     claims = ("runtime", "integer_kernels")
+    variants = ({"threads": "all"},)
     standard = ("lstm",)
 
     def refuses(self, model: Model, target: Device) -> str | None:
@@ -45,7 +46,7 @@ class OnnxRuntimeDynamicInt8(Technique):
         context.notes["layers"] = _quantise(exported, path, context)
         if not context.notes["layers"]:
             raise Refused(f"no Linear or LSTM layer to quantise in {context.model.full_name}")
-        model = OnnxModel(path, exported.interface, context.target)
+        model = OnnxModel(path, exported.interface, context.target, threads=exported.threads)
         check_like(model, exported, module, context)
         return model
 

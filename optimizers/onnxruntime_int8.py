@@ -43,6 +43,7 @@ class OnnxRuntimeInt8(Technique):
     granularity: "channel", a scale for each output channel of a weight, or "tensor", one for all.
     keep: "none" leaves no layer in FP32; "auto" leaves the most harmful ones, as few as give
         `_WANTED` dB at the output on the calibration split.
+    threads: see optimizers.own_threads.
     """
 
     name = "onnxruntime_int8"
@@ -50,9 +51,9 @@ class OnnxRuntimeInt8(Technique):
     changes = "numerics"
     claims = ("runtime", "integer_kernels")
     variants = (
-        {"granularity": "channel", "keep": "none"},
-        {"granularity": "tensor", "keep": "none"},
-        {"granularity": "channel", "keep": "auto"},
+        {"granularity": "channel", "keep": "none", "threads": "all"},
+        {"granularity": "tensor", "keep": "none", "threads": "all"},
+        {"granularity": "channel", "keep": "auto", "threads": "all"},
     )
 
     def refuses(self, model: Model, target: Device) -> str | None:
@@ -76,7 +77,7 @@ class OnnxRuntimeInt8(Technique):
         kept = _kept(quantiser, exported, context) if context.params["keep"] == "auto" else []
         quantiser.write(path, exclude=kept)
         layer_noise.note_graphs(context, exported, (quantiser.prepared, path), _PRODUCTS)
-        model = OnnxModel(path, exported.interface, context.target)
+        model = OnnxModel(path, exported.interface, context.target, threads=exported.threads)
         check_like(model, exported, module, context)
         return model
 

@@ -19,6 +19,7 @@ class OpenVino(Technique):
     family = "runtime"
     changes = "numerics"
     claims = ("runtime",)
+    variants = ({"threads": "all"},)
     lossless = True
     standard = ("vit", "mobilenet_v3_small", "minilm")
 

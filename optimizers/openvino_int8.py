@@ -37,14 +37,14 @@ class OpenVinoInt8(Technique):
     """Post-training quantisation with fast bias correction (NNCF's default).
 
     control: leave layers in FP32, the most harmful first, until the score on a cut of the training
-    split drops by at most 0.01 (NNCF's accuracy control).
+    split drops by at most 0.01 (NNCF's accuracy control). threads: see optimizers.own_threads.
     """
 
     name = "openvino_int8"
     family = "quantization"
     changes = "numerics"
     claims = ("runtime", "integer_kernels")
-    variants = ({"control": False}, {"control": True})
+    variants = ({"control": False, "threads": "all"}, {"control": True, "threads": "all"})
     standard = ("resnet18", "mobilenet_v3_small", "efficientnet_lite0")
 
     def refuses(self, model: Model, target: Device) -> str | None:
@@ -57,7 +57,9 @@ class OpenVinoInt8(Technique):
         model = openvino_model.read(exported.path)
         model = _quantise(model, exported, context)
         # What is left in FP32 is to be computed in FP32.
-        optimized = OpenVinoModel(model, exported.interface, context.target, "f32")
+        optimized = OpenVinoModel(
+            model, exported.interface, context.target, "f32", exported.threads
+        )
         check_like(optimized, exported, module, context)
         return optimized
 

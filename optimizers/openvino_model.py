@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optimizers import own_threads
 from optimizers.artifact import ArtifactError
 from optimizers.base import Device, Optimized
 from optimizers.described import describe, described, present
@@ -74,11 +75,11 @@ def core() -> openvino.Core:
     return openvino.Core()
 
 
-def settings(target: Device, precision: str | None) -> dict[str, Any]:
+def settings(target: Device, precision: str | None, threads: int | None = None) -> dict[str, Any]:
     """OpenVINO's properties: tuned for one call at a time; on the CPU, one stream of its threads.
 
     precision: "f32" or another of its names, where the target does not state its own; None leaves
-    the choice to the device.
+    the choice to the device. threads: at most so many, None for the target's.
     """
     precision = getattr(target, "openvino_precision", precision)
     stated = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
@@ -86,7 +87,7 @@ def settings(target: Device, precision: str | None) -> dict[str, Any]:
         return {"PERFORMANCE_HINT": "LATENCY", **stated}
     return {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": target.threads,
+        "INFERENCE_NUM_THREADS": own_threads.used(threads, target),
         "NUM_STREAMS": 1,
         # The other runtimes pin no thread to a core either.
         "ENABLE_CPU_PINNING": False,
@@ -115,7 +116,7 @@ class OpenVinoModel(Optimized):
     """A model of OpenVINO's with the module's own call, compiled anew for every shape of inputs.
 
     model: as read, for any batch size. precision: what inference is told to compute in, None for
-    the device's own choice.
+    the device's own choice. threads: at most so many, None for the target's.
 
     Note: shapes that are known are worth a compilation of 0.1 to 0.9 s (kept for the last 8
     shapes): against one graph for any batch, batch 1 of the zoo's ViT takes 0.43 of the time,
@@ -124,12 +125,18 @@ class OpenVinoModel(Optimized):
     """
 
     def __init__(
-        self, model: openvino.Model, interface: Interface, target: Device, precision: str | None
+        self,
+        model: openvino.Model,
+        interface: Interface,
+        target: Device,
+        precision: str | None,
+        threads: int | None = None,
     ) -> None:
         self.model = model
         self.interface = interface
         self.target = target
         self.precision = precision
+        self.threads = threads
         self._runs: OrderedDict[Any, tuple[openvino.CompiledModel, Run]] = OrderedDict()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -157,17 +164,19 @@ class OpenVinoModel(Optimized):
         import openvino
 
         openvino.save_model(self.model, directory / IR, compress_to_fp16=False)
-        describe(directory, self.target, self.interface, precision=self.precision)
+        about = {"precision": self.precision, "threads": self.threads}
+        describe(directory, self.target, self.interface, **about)
 
     @classmethod
     def load(cls, directory: Path, target: Device) -> OpenVinoModel:
         """Read the IR for `target`. Raises ArtifactError naming a file that does not fit."""
         _, data, interface = described(directory, target, "precision")
         present(directory / IR, (directory / IR).with_suffix(".bin"))
-        return cls(read(directory / IR), interface, target, data["precision"])
+        threads = own_threads.described(data)
+        return cls(read(directory / IR), interface, target, data["precision"], threads)
 
     def _compile(self, model: openvino.Model) -> openvino.CompiledModel:
-        chosen = settings(self.target, self.precision)
+        chosen = settings(self.target, self.precision, self.threads)
         return core().compile_model(model, device(self.target), chosen)
 
     def _prepare(self, feeds: dict[str, Tensor]) -> tuple[openvino.CompiledModel, Run]:
@@ -193,5 +202,6 @@ class OpenVinoModel(Optimized):
 
 
 def converted(exported: OnnxModel, target: Device, precision: str | None) -> OpenVinoModel:
-    """An exported ONNX file as OpenVINO's own model, called alike."""
-    return OpenVinoModel(read(exported.path), exported.interface, target, precision)
+    """An exported ONNX file as OpenVINO's own model, called alike, with as many threads."""
+    model = read(exported.path)
+    return OpenVinoModel(model, exported.interface, target, precision, exported.threads)

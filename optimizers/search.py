@@ -10,7 +10,7 @@ from torch import nn
 
 from optimizers.base import Context, Device, Refused, Technique
 from optimizers.eager import EagerModule
-from optimizers.search_evaluator import Budget, Evaluator, Record, best, front
+from optimizers.search_evaluator import Budget, Evaluator, Record, Rule, front
 from optimizers.search_space import SPACES
 from optimizers.search_trials import CHANCE, Store, explore
 from zoo import Model
@@ -22,8 +22,9 @@ class ArchitectureSearch(Technique):
     """The best of `trials` candidates of the model's space; subclasses say who proposes them.
 
     Each candidate is trained for a short while and scored on a fifth of the training split;
-    latency is measured on the target, in turns with the baseline. Returned is the candidate with
-    the best score within `--latency-budget` (unless stated, no slower than the baseline) and
+    latency is measured on the target, in turns with the baseline. Returned is the fastest candidate
+    (the smallest, where only a size was stated) of those whose score is within one standard error
+    of the best within `--latency-budget` (unless stated, no slower than the baseline) and
     `--size-budget`, trained for longer on the whole split. Beside it, scored in the same way: as
     many candidates drawn by chance, and the hand-designed model scaled down in width. Where no
     candidate of the search is within the budgets, the best of those is returned; where none is at
@@ -66,6 +67,7 @@ def searched(module: nn.Module, context: Context, trials: int, strategy: str) ->
     baseline_ms = evaluate.stopwatch.reference_ms
     store.note("reference_ms", baseline_ms)
     limits = {"latency_ms": baseline_ms, **context.budget}
+    rule, allowed = Rule.of(len(evaluate.part), context.budget), Budget(**limits)
 
     def by(one: str) -> list[Record]:
         return explore(
@@ -76,13 +78,14 @@ def searched(module: nn.Module, context: Context, trials: int, strategy: str) ->
         return {
             "trials": list(records),
             "front": front(records),
-            "chosen": best(records, Budget(**limits)),
+            "best": rule.leader(records, allowed),
+            "chosen": rule.best(records, allowed),
         }
 
     own = told(by(strategy))
     hand = store.outcomes(space.scaled_down(), evaluate, space)
     others = {CHANCE: told(by(CHANCE)), **({SCALED: told(hand)} if hand else {})}
-    source, number = _returned(strategy, own, others, Budget(**limits))
+    source, number = _returned(strategy, own, others, allowed, rule)
     picked = {strategy: own, **others}[source]["trials"][number]
     chosen = evaluate.built(picked["choice"])
     training = evaluate.finished(chosen)
@@ -98,6 +101,7 @@ def searched(module: nn.Module, context: Context, trials: int, strategy: str) ->
             "samples": len(evaluate.part),
             "baseline_ms": baseline_ms,
             "limits": limits,
+            "by": rule.by,
             **own,
             "beside": others,
             "returned": {"of": source, "trial": number},
@@ -114,11 +118,11 @@ def searched(module: nn.Module, context: Context, trials: int, strategy: str) ->
 
 
 def _returned(
-    strategy: str, own: Mapping[str, Any], others: Mapping[str, Any], limits: Budget
+    strategy: str, own: Mapping[str, Any], others: Mapping[str, Any], limits: Budget, rule: Rule
 ) -> tuple[str, int]:
     """Whose trial is returned, and its number: the search's own, where it has one within limits."""
     if not limits.misses(own["trials"][own["chosen"]]):
         return strategy, own["chosen"]
     lists = {strategy: own, **others}
     places = [(name, one["chosen"]) for name, one in lists.items()]
-    return places[best([lists[name]["trials"][number] for name, number in places], limits)]
+    return places[rule.best([lists[name]["trials"][number] for name, number in places], limits)]

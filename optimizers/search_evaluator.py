@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ SHARE = 0.2
 """Of the training split: what candidates are scored on. The evaluation split is never asked."""
 
 BATCH = 100
+
+ROUNDING = 1e-9
+"""Scores are counts over samples, and one sample may be all that an error allows."""
 
 Record = dict[str, Any]
 """A trial as plain data: choice, right, parameters, bytes, macs, seconds (of its training),
@@ -144,16 +148,51 @@ def front(records: Sequence[Record]) -> list[int]:
     return found
 
 
-def best(records: Sequence[Record], budget: Budget) -> int:
-    """The number of the trial to return.
+def standard_error(right: float, samples: int) -> float:
+    """Of a mean score from 0 to 1: that of a share, which no other's exceeds; at least a sample."""
+    return max(math.sqrt(max(right * (1 - right), 0.0) / samples), 1 / samples)
 
-    The best score of those that keep the budget, the fewest products among equals; where none
-    does, the one whose largest miss is smallest.
+
+@dataclass(frozen=True)
+class Rule:
+    """Which of several candidates is returned, by scores on so many samples.
+
+    by: what is to be small, "latency_ms" or "bytes".
     """
-    kept = [number for number, record in enumerate(records) if not budget.misses(record)]
-    if kept:
-        return min(kept, key=lambda n: (-_right(records[n]), records[n]["macs"], n))
-    return min(range(len(records)), key=lambda n: (max(budget.over(records[n]).values()), n))
+
+    samples: int
+    by: str = "latency_ms"
+
+    @classmethod
+    def of(cls, samples: int, stated: Mapping[str, float]) -> Rule:
+        """Small where size is the only budget that was stated; fast everywhere else."""
+        return cls(samples, "bytes" if set(stated) == {"size_mb"} else "latency_ms")
+
+    def leader(self, records: Sequence[Record], budget: Budget) -> int | None:
+        """The number of the trial with the best score within the budget; None where none is."""
+        kept = [number for number, record in enumerate(records) if not budget.misses(record)]
+        return min(kept, key=lambda n: (-_right(records[n]), records[n][self.by], n), default=None)
+
+    def best(self, records: Sequence[Record], budget: Budget) -> int:
+        """The number of the trial to return.
+
+        The fastest, or smallest, of those within the budget whose score is at most one standard
+        error below the best (Breiman, Friedman, Olshen and Stone, 1984, section 3.4.3): which of
+        them scored most is a matter of the samples. Where none is within the budget, the one whose
+        largest miss is smallest.
+        """
+        leader = self.leader(records, budget)
+        if leader is None:
+            order = range(len(records))
+            return min(order, key=lambda n: (max(budget.over(records[n]).values()), n))
+        top = _right(records[leader])
+        least = top - standard_error(top, self.samples) - ROUNDING
+        near = [
+            number
+            for number, record in enumerate(records)
+            if _right(record) >= least and not budget.misses(record)
+        ]
+        return min(near, key=lambda n: (records[n][self.by], -_right(records[n]), n))
 
 
 def _right(record: Record) -> float:

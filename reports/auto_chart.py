@@ -17,7 +17,7 @@ from reports.plain import number as _number
 MOST_SHOWN = 12
 """Trials told as text, and reasons of those that ended early."""
 
-UNITS = {"latency_ms": "ms a call", "batch_ms": "ms a batch", "joules": "J a call"}
+UNITS = {"latency_ms": "ms a call", "sample_ms": "ms a sample", "joules": "J a call"}
 AIMS = {
     "latency": "least latency",
     "throughput": "most throughput",
@@ -49,10 +49,26 @@ def lines(cell: Cell) -> list[str]:
         f"{formats.count(len(made), 'pipeline')} tried of {len(trials)} listed, {len(good)} good "
         f"enough on {search.get('samples')} samples: {search.get('validation')}",
         f"found: {search.get('pipeline')}",
+        *batches(found),
         *([f"without a search: {found['command']}"] if found.get("command") else []),
         *[_told(one, field) for one in best[:MOST_SHOWN]],
         *([f"{len(best) - MOST_SHOWN} more are good enough"] if best[MOST_SHOWN:] else []),
         *_ended(trials),
+    ]
+
+
+def batches(found: dict[str, Any]) -> list[str]:
+    """In which batches the throughput that was asked for is reached, and what such a call takes."""
+    told = _mapping(found.get("batch"))
+    rate, call = _number(told.get("samples_per_second")), _number(told.get("call_ms"))
+    if rate is None or call is None:
+        return []
+    memory = _mapping(told.get("memory_bytes"))
+    new, old = (formats.size(_number(memory.get(arm))) for arm in ("candidate", "baseline"))
+    shown = formats.whole(round(rate)) if rate >= 100 else f"{rate:.3g}"
+    return [
+        f"in batches of {told.get('size')}: {shown} samples a second, {call:.3g} ms a call, "
+        f"{new} of memory (FP32 {old})"
     ]
 
 
@@ -70,7 +86,8 @@ def _told(trial: dict[str, Any], field: str) -> str:
     parts = [f"drop {formats.POINTS(_number(trial.get('drop')))}"]
     cost, size = _number(trial.get(field)), _number(trial.get("bytes"))
     if cost is not None and field in UNITS:
-        parts.append(f"{cost:.3g} {UNITS[field]}")
+        each = f" in batches of {trial['batch']}" if trial.get("batch") else ""
+        parts.append(f"{cost:.3g} {UNITS[field]}{each}")
     if size is not None:
         parts.append(formats.size(size))
     return f"{trial.get('pipeline')}: {', '.join(parts)}"

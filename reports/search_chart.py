@@ -61,6 +61,7 @@ def lines(cell: Cell) -> list[str]:
     return [
         text,
         *([f"returned: {_told(returned)}{source}"] if returned else []),
+        *_leading(search, told, returned),
         *_budget(_mapping(notes.get("budget"))),
         *[
             f"{name}, {formats.count(len(found), 'trial')}: {_told(best)}"
@@ -90,6 +91,15 @@ def _returned(search: dict[str, Any]) -> tuple[str, Trial | None]:
     among = trials(search if own else _mapping(_mapping(search.get("beside")).get(source)))
     words = "" if own else f", of {names.short(source, 30)}: no own candidate is within the limits"
     return words, next((one for one in among if one[0] == number), None)
+
+
+def _leading(search: dict[str, Any], told: list[Trial], returned: Trial | None) -> list[str]:
+    """The best score, where one within a standard error of it was returned instead."""
+    top = next((one for one in told if one[0] == search.get("best")), None)
+    if top is None or returned is None or top == returned or top[1] <= returned[1]:
+        return []
+    word = "smaller" if search.get("by") == "bytes" else "faster"
+    return [f"best score: {_told(top)}; the returned one is within one standard error, and {word}"]
 
 
 def _told(trial: Trial) -> str:

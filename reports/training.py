@@ -74,7 +74,10 @@ def _steps(cell: Cell) -> list[str]:
         if attempted is None or taken is None:
             continue
         line = f"seed {run.get('seed')}: {taken:g} of {attempted:g} steps taken"
-        line += f", {attempted - taken:g} skipped, {run.get('nonfinite_losses')} non-finite losses"
+        settling = number(run.get("settling")) or 0
+        line += f", {attempted - taken - settling:g} skipped"
+        line += f" and {settling:g} before the first" if settling else ""
+        line += f", {run.get('nonfinite_losses')} non-finite losses"
         line += f", {run.get('low')} of {run.get('layers')} layers in {run.get('dtype')}"
         if (scale := number(run.get("scale"))) is not None:
             line += f", final scale {scale:g}"

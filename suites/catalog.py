@@ -75,6 +75,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "suite": "gates",
         "budgeted": False,
         "automatic": False,
+        "cpu_steps": None,
     },
     "target": {
         "device": "cpu",

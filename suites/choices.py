@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gauge.policy import CellFacts
@@ -36,7 +37,33 @@ def facts(run: Run, cell: Cell) -> CellFacts:
     return like(run, cell).facts
 
 
-def told(run: Run, cell: Cell, command: str) -> dict[str, Any]:
-    """For the record: the pipeline and the command that rebuilds it without a search."""
+def told(run: Run, cell: Cell, command: Callable[..., str]) -> dict[str, Any]:
+    """For the record: the pipeline and the command that rebuilds it without a search.
+
+    Where throughput was asked for, also in which batches it is reached, what a call with one takes
+    and how much memory, each arm in a process of its own.
+    command: makes one of (run, cell, gate, batches).
+    """
     one = pipeline(run, cell)
-    return {} if one is None else {"found": {"pipeline": one.technique, "command": command}}
+    if one is None:
+        return {}
+    search = run.engine.artifact(cell).meta["stages"][0]["notes"]["search"]
+    size = search["batch"]
+    gated = None if size is None else [size]
+    found: dict[str, Any] = {
+        "pipeline": one.technique,
+        "command": command(run, one, "evidence", gated),
+    }
+    if size is not None:
+        each = search["trials"][search["chosen"]]["sample_ms"]
+        memory = {
+            arm: run.engine.memory(cell, size, 0, candidate=arm == "candidate")["bytes"]
+            for arm in ("baseline", "candidate")
+        }
+        found["batch"] = {
+            "size": size,
+            "samples_per_second": 1e3 / each,
+            "call_ms": size * each,
+            "memory_bytes": memory,
+        }
+    return {"found": found}

@@ -11,6 +11,7 @@ from reports import records
 # Seconds of a stage nobody has timed here yet; measured on two cores with one thread.
 TYPICAL = {
     "train": 40.0,
+    "first steps": 10.0,
     "baseline": 6.0,
     "apply": 8.0,
     "examine": 6.0,
@@ -40,6 +41,10 @@ class Durations:
     def add(self, label: str, stage: str, seconds: float) -> None:
         key = f"{stage} {label}"
         self.seen[key] = [*self.seen.get(key, []), round(seconds, 3)][-KEPT:]
+
+    def known(self, label: str, stage: str) -> bool:
+        """Whether this one's own stage has been timed."""
+        return bool(self.seen.get(f"{stage} {label}"))
 
     def guess(self, label: str, stage: str) -> float:
         """Seconds: this one's median, else the stage's, else a typical figure."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gauge import counting, outputs, roofline
-from optimizers import artifact, openvino_model
+from optimizers import artifact, openvino_model, own_threads
 from optimizers.interface import Interface
 from suites import world as shared
 from suites.catalog import ROOT
@@ -134,9 +134,11 @@ class _Arm:
         names = [slot["name"] for slot in self.interface.inputs.values()]
         feeds = self.place / "feeds.npz"
         np.savez(feeds, **{name: tensors[name].cpu().numpy() for name in names})  # type: ignore[arg-type]
+        threads = own_threads.described(data)
         more = {key: data.get(key) for key in ("file", "provider")}
+        more["threads"] = own_threads.used(threads, self.world.target)
         if self.runtime == "openvino":
-            settings = openvino_model.settings(self.world.target, data["precision"])
+            settings = openvino_model.settings(self.world.target, data["precision"], threads)
             more = {"device": openvino_model.device(self.world.target), "settings": settings}
         return {"feeds": str(feeds), **more}
 

@@ -200,6 +200,13 @@ def _undeclared(catalog: Catalog, text: str, declared: list[str]) -> str:
             f"--technique: found {text!r}; expected {trains[0]}:N, N being how many parts a batch "
             "is taken in: a whole number from 1 up"
         )
+    for stage in stages:
+        count = stage.params.get("threads", "all")
+        if count != "all" and not (count.isdecimal() and int(count) > 0):
+            raise pytest.UsageError(
+                f"--technique: found {text!r}; threads of {stage.technique} are all, or a whole "
+                f"number from 1 up, found {count!r}"
+            )
     if not set(names) & {base(one) for one in declared} and len(names) == 1:
         raise _unknown("technique", text, declared)
     return naming.format_pipeline(stages, variants)

@@ -118,7 +118,7 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         choices=AIMS,
         help="what auto makes as good as it can: latency (default; a call with one sample), "
-        "throughput (the largest --batch), size or energy",
+        "throughput (in batches up to the largest --batch), size or energy",
     )
     option(
         "--allow",

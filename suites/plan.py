@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gauge import paired, resolution
-from gauge.cache import Cache, DamagedEntry, digest
+from gauge.cache import Cache, DamagedEntry
 from gauge.groups import planned
 from gauge.machine import cpu_flags
 from gauge.policy import Limit
 from gauge.policy_entry import DIRECTIONS
 from gauge.verdict import BATCH_GATES, TIMED_GATES, deployment_of
 from reports import waivers
-from suites import edge, keys, serving
+from suites import edge, keys, serving, training
 from suites.built import Built
 from suites.certified import unknown
 from suites.durations import Durations, spoken
 from suites.required import left_out
 from suites.rounds import CONTROLS
 from suites.shard import CONTROL_PROCESSES, PROCESSES
-from suites.training import seeds_of
 from suites.usual import near_limits
 
 if TYPE_CHECKING:
@@ -100,25 +99,16 @@ def _cell(
 
 
 def _training(run: Run, cache: Cache, durations: Durations, cell: Cell) -> tuple[str, float]:
-    """What a cell of suites/test_training.py still has to train, and how long it takes.
-
-    How many steps it takes is known in a worker only: a training stopped early counts as to do.
-    """
-    seeds = seeds_of(run.settings)
-    left = sum(
-        not cache.has(
-            "trainings",
-            digest(keys.training(run.catalog, cell, run.settings, seed, None, candidate)),
-        )
-        for seed in seeds
-        for candidate in (False, True)
-    )
+    """What a cell of suites/test_training.py still has to train, and how long it takes."""
+    told = training.foreseen(cache, run.catalog, durations, cell, run.settings)
     gates = [gate for one, gate, _ in run.selected.values() if one == cell]
-    seconds = left * durations.guess(cell.model, "train")
+    seconds = told.seconds
     seconds += 2 * gates.count("training_memory") * durations.guess(cell.id, "memory")
     seconds += PROCESSES * gates.count("training_speed") * durations.guess(cell.id, "speed")
-    total = 2 * len(seeds)
-    return f"{left} of {total} trainings to do" if left else f"{total} trainings cached", seconds
+    most = training.most_steps(run.catalog, cell)
+    what = "trainings" if most is None else f"trainings of {most} steps"
+    state = f"{told.left} of {told.of} {what} to do" if told.left else f"{told.of} {what} cached"
+    return state, seconds
 
 
 def _limits(run: Run, cell: Cell) -> str:

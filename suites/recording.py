@@ -69,14 +69,18 @@ def verdict_record(run: Run, cell: Cell, verdict: Verdict, seconds: float) -> di
     )
 
 
-def cell_command(run: Run, cell: Cell, gate: str) -> str:
-    """The command that repeats a cell, with the options that decide the gate's answer."""
+def cell_command(run: Run, cell: Cell, gate: str, batches: Sequence[int] | None = None) -> str:
+    """The command that repeats a cell, with the options that decide the gate's answer.
+
+    batches: to gate in place of the run's.
+    """
+    gated = run.settings.gated if batches is None else batches
     settings = run.settings
     suite = deployment_of(gate)
     words = ["pytest", "suites/" if suite is None else f"suites/test_{suite}.py"]
     words += ["--target", cell.target, "--model", cell.model]
     words += ["--technique", cell.technique]
-    words += [word for batch in settings.gated if batch != 1 for word in ("--batch", str(batch))]
+    words += [word for batch in gated if batch != 1 for word in ("--batch", str(batch))]
     words += [f"--plugin={path}" for path in settings.plugins]
     if settings.imagenet:
         words += ["--imagenet", str(settings.imagenet)]

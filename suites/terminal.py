@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reports import deployment, edge, formats, records, serving, waivers
+from reports import auto_chart, deployment, edge, formats, records, serving, waivers
 from reports.summarize import Line, Summary, chance, gate_name, summarize
 from reports.terminal import HEAD, TrainingRow, terminal_table, training_table
 from suites import keeping
@@ -192,6 +192,7 @@ def _found(run: Run) -> list[str]:
         found = record["evidence"].get("found") if record["gate"] == "evidence" else None
         if found:
             lines.append(f"{record['id']} found {found['pipeline']} (class {record['class']})")
+            lines += [f"  {line}" for line in auto_chart.batches(found)]
             lines.append(f"  without a search: {found['command']}")
     return [*lines, ""] if lines else []
 

@@ -56,7 +56,7 @@ def _evidence(run: Run, cell: Cell, batch: None) -> Verdict:
     verdict = judges.judge_evidence(_claims(run, cell))
     one = choices.like(run, cell)
     extra = {"lossless": one.lossless, "stages": built.meta["stages"]}
-    extra |= choices.told(run, cell, recording.cell_command(run, one, "evidence"))
+    extra |= choices.told(run, cell, recording.cell_command)
     started = run.engine.examined(cell)["start"]
     if "error" not in started:
         extra |= started

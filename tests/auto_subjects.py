@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import optimizers
 import zoo
-from optimizers import Context, EagerModule, Technique
+from optimizers import Context, EagerModule, Technique, own_threads
 from optimizers.base import Automatic
 from suites import judges, naming
 
@@ -144,11 +144,72 @@ class Dropping(Cutting):
         return _dropped(params["amount"])
 
 
+class Cramming(EagerModule):
+    """Takes longer for each sample in batches above four."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        for _ in range(19 if len(rows) > 4 else 0):
+            self.module(rows)
+        return self.module(rows)
+
+
+class Crammed(Cutting):
+    name = "i_crammed"
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        return Cramming(super().apply(module, context).module)
+
+
+class Fixed(Cutting):
+    """Accepts two samples at a time, and says so."""
+
+    name = "j_fixed"
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        made = super().apply(module, context)
+        made.batch = 2
+        return made
+
+
+class Compiled(Cutting):
+    name = "k_compiled"
+    compiles = True
+
+
+class Threads(EagerModule):
+    """Does the more of useless work the farther its threads are from two."""
+
+    def place(self, device: Any) -> None:
+        super().place(device)
+        word = self.stages[-1]["params"]["threads"]
+        self.threads = None if word == own_threads.ALL else int(word)
+        self.count = own_threads.used(self.threads, device)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        for _ in range(10 * abs(self.count - 2)):
+            self.module(rows)
+        return self.module(rows)
+
+
+class Threaded(Cutting):
+    """In a runtime that has threads of its own."""
+
+    name = "l_threaded"
+    blocks = 1
+    variants = ({"threads": "all"},)
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        own_threads.asked(context)
+        return Threads(super().apply(module, context).module)
+
+
 def _dropped(amount: float) -> nn.Module:
     return Deep(round(BLOCKS * (1 - amount)), 1 if amount > 0.7 else 0).eval()
 
 
 ALL = (First, Fastest, Spoilt, Absent, Broken, Peeking, Untrue, Dropping)
+MORE = (Crammed, Fixed, Compiled, Threaded)
+"""How artifacts are run: for tests of that alone."""
 
 
 def asked(model: zoo.Model, module: nn.Module, **changes: Any) -> Automatic:

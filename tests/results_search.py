@@ -76,6 +76,7 @@ def measure(
     baseline = ready(model, weights)
     whole = cost(baseline, model.example(1))
     setting = {"model": name, "trials": trials, "budget": dict(budget), "of": digest(baseline)}
+    setting["rule"] = "one standard error"
 
     def right(module: torch.nn.Module) -> float:
         split = model.split("evaluation")

@@ -11,8 +11,9 @@ from gauge.policy import DEFAULTS, NoExpectation
 from gauge.verdict import Status
 
 SOUND = {
-    "seed": 0, "attempted": 100, "taken": 99, "nonfinite_losses": 0, "nonfinite_weights": 0,
-    "layers": 3, "low": 3, "dtype": "float16", "scaled": True, "scale": 32768.0,
+    "seed": 0, "attempted": 100, "taken": 99, "settling": 0,
+    "nonfinite_losses": 0, "nonfinite_weights": 0, "layers": 3, "low": 3,
+    "dtype": "float16", "scaled": True, "scale": 32768.0,
 }  # fmt: skip
 
 
@@ -28,8 +29,12 @@ def test_a_sound_run_passes_with_its_share_of_steps():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"taken": 0, "settling": 100}, "all 100 steps were skipped"),
         ({"taken": 0}, "all 100 steps were skipped"),
         ({"attempted": 0, "taken": 0}, "no step was taken"),
+        ({"settling": 2}, "99 updates in 100 steps, 2 before the first"),
+        ({"settling": -1}, "99 updates in 100 steps, -1 before"),
+        ({"taken": 80, "settling": 15}, "skipped 5 of 85 steps after 15 in which the loss's scale"),
         ({"taken": 101}, "101 updates in 100 steps"),
         ({"nonfinite_losses": 1}, "non-finite losses, 1 of 100"),
         ({"nonfinite_weights": 7}, "non-finite weights, 7"),
@@ -45,6 +50,18 @@ def test_one_bad_seed_of_two_fails(change, said):
     assert found.status is Status.FAIL
     assert said in found.reason
     assert "seed 1" in found.reason
+
+
+@pytest.mark.parametrize(("settling", "scale"), [(0, 65536.0), (9, 128.0), (16, 1.0)])
+def test_steps_that_find_the_scale_do_not_count_and_its_fall_below_1_does(settling, scale):
+    """The 20 steps of FP16 on a CPU: 2^16 is halved 16 times at most."""
+    run = {**SOUND, "attempted": 20, "settling": settling, "taken": 20 - settling, "scale": scale}
+    found = steps(run)
+    assert (found.status, found.value) == (Status.PASS, 1.0)
+    lower = {**run, "settling": 17, "taken": 3, "scale": 0.5}
+    assert steps(lower).status is Status.FAIL
+    assert "gradients overflow at any scale" in steps(lower).reason
+    assert steps({**run, "settling": 20, "taken": 0, "scale": 2.0**-4}).status is Status.FAIL
 
 
 def test_a_fault_fails_where_no_limit_is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from gauge import shortcuts, targets
 
 WORK = 1e-4
+SLICE = 3e-3
+CPU = targets.get("cpu")
 
 
 class Clock:
@@ -117,6 +120,75 @@ def test_work_put_off_until_an_answer_is_read_is_told(clock):
     assert "the work is put off until then" in found
 
 
+class Busy(Clock):
+    """A core shared with five others in slices of 3 ms while it is busy; else for itself."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.draw = random.Random(seed)
+        self.mean = self.draw.choice([0.05, 0.3, 2.0])
+        self.busy, self.until, self.slice = False, self.draw.expovariate(1 / self.mean), SLICE
+
+    def work(self, seconds):
+        while seconds > 0:
+            while self.now >= self.until:
+                self.busy = not self.busy
+                self.until += self.draw.expovariate(1 / self.mean)
+            step = min(seconds, self.slice if self.busy else self.until - self.now)
+            self.now, seconds = self.now + step, seconds - step
+            self.slice -= step if self.busy else 0
+            if self.slice <= 1e-12:
+                self.now += 5 * SLICE * self.draw.uniform(0.7, 1.3)
+                self.slice = SLICE
+
+
+class Shared(Work):
+    """Computes on such a core, when it is called or when its answer is read."""
+
+    def __init__(self, clock, seconds, *, late=False):
+        super().__init__(clock, seconds)
+        self.late = late
+
+    def __call__(self, x):
+        if not self.late:
+            self.clock.work(self.seconds)
+            return x
+        self.clock.work(self.seconds / 20)
+        return x.as_subclass(LaterOnShared.of(self))
+
+
+class LaterOnShared(torch.Tensor):
+    maker: Shared
+
+    @classmethod
+    def of(cls, maker):
+        return type("LaterOnShared", (cls,), {"maker": maker})
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        cls.maker.clock.work(cls.maker.seconds)
+        with torch._C.DisableTorchFunctionSubclass():
+            return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("late", "count"), [(False, 600), (True, 100)])
+def test_a_busy_machine_looks_like_no_shortcut_and_hides_none(monkeypatch, late, count):
+    """Honest candidates on a core that gets busy meanwhile, and some that put their work off."""
+    told = []
+    for seed in range(count):
+        clock = Busy(seed)
+        monkeypatch.setattr(shortcuts.time, "perf_counter", clock)
+        slow, fast = clock.draw.choice([(0.05, 5e-3), (0.1, 0.02), (2.0, 0.2)])
+        usual, *others = rows(31)
+        base = shortcuts.Side(Shared(clock, slow), usual, others, slow)
+        call = Shared(clock, fast, late=late)
+        other = shortcuts.Side(call, usual, others, fast / 20 if late else fast)
+        told.append(shortcuts.unread(base, other, CPU))
+    alarms = [one for one in told if one]
+    assert len(alarms) == (len(told) if late else 0), alarms
+    assert all("the work is put off" in one for one in alarms)
+
+
 def test_work_that_depends_on_the_input_in_both_arms_is_no_shortcut(clock):
     class Longer(Work):
         def __call__(self, x):
@@ -132,9 +204,6 @@ def test_without_other_inputs_nothing_is_asked(clock):
     sides = [shortcuts.Side(Work(clock), rows(1)[0], [], WORK) for _ in range(2)]
     assert shortcuts.unread(*sides, targets.get("cpu")) is None
     assert clock.now == 0.0
-
-
-CPU = targets.get("cpu")
 
 
 def test_a_baseline_that_works_more_than_alone_is_told_when_it_does_so_thrice(clock, monkeypatch):

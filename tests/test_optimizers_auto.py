@@ -8,12 +8,13 @@ import auto_subjects
 import optimizers_models
 import pytest
 import torch
-from auto_subjects import ALL, BLOCKS, ROWS, Deep, Directions, asked
+from auto_subjects import ALL, BLOCKS, MORE, ROWS, Deep, Directions, asked
 from optimizers_models import known, known_technique, saved, target
 
 import optimizers
 from gauge import energy, evidence
-from optimizers import Context, Refused, artifact, auto_bench, auto_store, pipeline
+from gauge.targets import Target
+from optimizers import Context, Refused, artifact, auto_bench, auto_store, own_threads, pipeline
 from optimizers.auto_search import Search
 from suites.world import HeldOut, held_out
 
@@ -72,10 +73,62 @@ def test_the_smallest_comes_back_where_that_is_asked_for_and_nothing_is_timed(mo
     assert notes["search"]["baseline"] == {}
 
 
-def test_throughput_is_told_of_the_whole_batch(model, tmp_path):
-    _, notes, found = searched(model, tmp_path, optimise_for="throughput", trials="2")
+def test_throughput_is_of_the_batch_size_that_gives_most_of_it(model, tmp_path, monkeypatch):
+    only(monkeypatch, "a_first", "b_fastest", "i_crammed", "j_fixed", "k_compiled")
+    optimized, notes, found = searched(model, tmp_path, optimise_for="throughput")
     assert [one["technique"] for one in found] == ["b_fastest"]
-    assert by_name(notes)["b_fastest"]["batch_ms"] < by_name(notes)["a_first"]["batch_ms"]
+    trials = by_name(notes)
+    assert trials["b_fastest"]["sample_ms"] < trials["a_first"]["sample_ms"]
+    assert trials["b_fastest"]["batch"] == notes["search"]["batch"] == 8
+    assert notes["search"]["baseline"]["sample_ms"]["batch"] in (4, 8)
+    assert trials["i_crammed"]["batch"] == 4, "slower in larger ones"
+    assert trials["j_fixed"]["batch"] == 2, "it accepts no other"
+    assert trials["k_compiled"]["batch"] == 8, "each size would be compiled anew"
+    told = claims(optimized, notes, found, tmp_path)["within_goal"]
+    rate = 1e3 / trials["b_fastest"]["sample_ms"]
+    assert f"{rate:,.0f} samples a second in batches of 8" in told["text"]
+
+
+def test_an_artifact_of_a_batch_that_was_not_asked_for_is_refused(model, tmp_path, monkeypatch):
+    only(monkeypatch, "b_fastest", "j_fixed")
+    trials = by_name(searched(model, tmp_path)[1])
+    assert trials["j_fixed"]["status"] == "refused"
+    assert trials["j_fixed"]["reason"] == "it accepts batches of 2 only, asked for were 1"
+
+
+# Threads.
+
+
+def test_fewer_threads_are_the_answers_where_they_cost_less(model, tmp_path, monkeypatch):
+    only(monkeypatch, "a_first", "l_threaded")
+    monkeypatch.setattr(Target, "threads", 4)
+    optimized, notes, found = searched(model, tmp_path)
+    assert [(one["technique"], one["params"]) for one in found] == [
+        ("l_threaded", {"threads": "2"})
+    ]
+    trial = notes["search"]["trials"][notes["search"]["chosen"]]
+    assert trial["stages"] == [["l_threaded", {"threads": "all"}]], "the list is as it was"
+    assert (trial["pipeline"], trial["threads"]) == ("l_threaded:2", 2)
+    assert optimized.threads == 2
+    told = claims(optimized, notes, found, tmp_path)
+    assert all(one["found"] for one in told.values()), told
+    found[0]["params"] = {"threads": "all"}
+    (tmp_path / "b").mkdir()
+    assert not claims(optimized, notes, found, tmp_path / "b")["searched"]["found"]
+    assert "threads" not in by_name(notes)["a_first"], "torch's are both arms'"
+
+
+def test_with_one_thread_no_other_number_is_opened(model, tmp_path, monkeypatch):
+    only(monkeypatch, "l_threaded")
+    with monkeypatch.context() as patch:
+        patch.setattr(own_threads, "limited", lambda target, threads: _none(threads, target))
+        _, _, found = searched(model, tmp_path)
+    assert found[0]["params"] == {"threads": "all"}
+
+
+def _none(threads, target):
+    assert threads is None
+    return target
 
 
 def test_each_trial_that_ends_early_says_why(model, tmp_path):
@@ -111,6 +164,9 @@ def only(monkeypatch, *names):
     for technique in ALL:
         if technique.name not in names:
             monkeypatch.delitem(optimizers.base._registry, technique.name)
+    for technique in MORE:
+        if technique.name in names:
+            known_technique(technique, monkeypatch)
 
 
 def test_trials_train_without_the_validation_part_and_what_was_found_with_all(
@@ -190,10 +246,11 @@ def test_the_clock_changes_nothing_in_the_list(model, tmp_path, monkeypatch):
     told = []
     for sign in (1, -1):
 
-        def measured(self, artifact, sign=sign):
+        def measured(self, ways, sign=sign):
+            ((way, artifact),) = ways.items()
             blocks = len(artifact.module.blocks)
             cost = (1 + blocks if sign == 1 else 1 + BLOCKS - blocks) ** 2
-            return {"latency_ms": float(cost), "latency_ms_error": 0.001}
+            return way, {"latency_ms": float(cost), "latency_ms_error": 0.001}
 
         monkeypatch.setattr(auto_bench.Bench, "measure", measured)
         notes = searched(model, tmp_path / str(sign), allow="structure")[1]

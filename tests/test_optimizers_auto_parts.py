@@ -22,6 +22,7 @@ from optimizers.auto_goal import DROPS, OVER, PASSES, Goal, closest, contenders
 from optimizers.auto_plan import Outcomes
 from optimizers.auto_pointless import pointless
 from optimizers.auto_validation import Validation
+from optimizers.auto_ways import Arm, Way, sizes
 
 
 def record(name="x", drop=0.0, error=0.0, status=PASSES, **more):
@@ -180,10 +181,12 @@ def test_every_technique_of_the_project_has_its_place_and_no_search_is_in_a_sear
     optimizers.names()
     found = auto_plan.techniques("architecture")
     names = [one.name for several in found.values() for one in several]
-    searching = {"none", "auto", "nas_evolution", "nas_reinforce"}
-    assert set(optimizers.names()) - set(names) == searching
-    runtimes = ["runtime" in one.claims for one in found["numerics"] if not one.compiles]
-    assert runtimes.index(False) == sum(runtimes)
+    others = {"none", "auto", "nas_evolution", "nas_reinforce", "amp_bf16", "amp_fp16"}
+    assert set(optimizers.names()) - set(names) == others
+    runtimes = [one.name for one in found["numerics"] if "runtime" in one.claims]
+    quick = [name for name in runtimes if not optimizers.get(name).compiles]
+    assert [one.name for one in found["numerics"]][: len(quick)] == quick
+    assert "onnxruntime" in quick
     assert found["numerics"][-1].name == "qat_int8"
     assert list(auto_plan.techniques("numerics")) == ["numerics"]
     for several in found.values():
@@ -268,11 +271,13 @@ class Scripted(Bench):
 
     def __init__(self, costs, noise=0.02):
         self.apart = noise
-        self.name, self.reference, self.costs = "latency_ms", 10.0, costs
+        self.name, self.known, self.costs = "latency_ms", {"cost": 10.0, "batch": 1}, costs
         self.noise = torch.Generator().manual_seed(0)
-        self.batch = ((), {})
-        self._reference = lambda: "reference"
+        self._reference = Arm(lambda: "reference")
         self.asked = {}
+
+    def arm(self, artifact, size):
+        return Arm(artifact, size)
 
     def _segment(self, call):
         name = call()
@@ -284,7 +289,7 @@ class Scripted(Bench):
 def test_a_comparison_gives_time_to_what_is_close_and_finds_the_least():
     costs = {"reference": 10.0, "far": 2.0, "near": 1.03, "best": 1.0}
     bench = Scripted(costs)
-    told = bench.race({n: (lambda name=name: name) for n, name in enumerate(costs) if n})
+    told = bench.race({n: Arm(lambda name=name: name) for n, name in enumerate(costs) if n})
     assert told[1]["blocks"] == RUNGS[0]
     assert told[2]["blocks"] > RUNGS[0]
     assert max(told, key=lambda n: (told[n]["blocks"], -told[n]["latency_ms"])) == 3
@@ -294,7 +299,8 @@ def test_a_comparison_gives_time_to_what_is_close_and_finds_the_least():
 
 def test_a_measurement_is_told_with_its_error():
     bench = Scripted({"reference": 10.0, "one": 4.0})
-    told = bench.measure(lambda: "one")
+    way, told = bench.measure({Way(): lambda: "one"})
+    assert way == Way()
     assert told["latency_ms"] == pytest.approx(4.0, rel=0.05)
     assert 0 < told["latency_ms_error"] <= PRECISE
     assert bench.asked == {"reference": BLOCKS, "one": BLOCKS}
@@ -302,12 +308,39 @@ def test_a_measurement_is_told_with_its_error():
 
 def test_a_noisy_measurement_goes_on_but_not_for_ever():
     noisy = Scripted({"reference": 10.0, "one": 4.0}, noise=0.5)
-    noisy.measure(lambda: "one")
+    noisy.measure({Way(): lambda: "one"})
     assert noisy.asked["one"] == MOST
     some = Scripted({"reference": 10.0, "one": 4.0}, noise=0.06)
-    told = some.measure(lambda: "one")
+    _, told = some.measure({Way(): lambda: "one"})
     assert BLOCKS < some.asked["one"] < MOST
     assert told["latency_ms_error"] <= PRECISE
+
+
+def test_the_way_that_costs_least_a_sample_is_found_and_the_others_get_no_more_time():
+    costs = {"reference": 10.0, "one": 1.0, "eight": 4.0, "large": 40.0}
+    bench = Scripted(costs)
+    ways = {Way(None, 1): "one", Way(None, 8): "eight", Way(None, 32): "large"}
+    way, told = bench.measure({way: lambda name=name: name for way, name in ways.items()})
+    assert way == Way(None, 8)
+    assert told["latency_ms"] == pytest.approx(4.0 / 8, rel=0.05)
+    assert set(bench.asked.values()) == {BLOCKS}
+    noisy = Scripted(costs, noise=0.07)
+    noisy.measure({way: lambda name=name: name for way, name in ways.items()})
+    assert noisy.asked["eight"] > noisy.asked["one"] == BLOCKS
+
+
+@pytest.mark.parametrize(("fewer", "threads"), [(0.9, 2), (0.999, None), (1.1, None)])
+def test_other_threads_have_to_be_worth_their_name(fewer, threads):
+    bench = Scripted({"reference": 10.0, "all": 1.0, "two": fewer})
+    way, _ = bench.measure({Way(): lambda: "all", Way(2): lambda: "two"})
+    assert way.threads == threads
+
+
+def test_sizes_are_the_largest_and_halves_of_it():
+    assert sizes(1) == (1,)
+    assert sizes(12) == (1, 3, 6, 12)
+    assert sizes(32) == (1, 2, 4, 8, 16, 32)
+    assert sizes(256) == (8, 16, 32, 64, 128, 256)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=6, max_size=200), st.sampled_from([0.05, 0.004]))

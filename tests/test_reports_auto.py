@@ -69,6 +69,25 @@ def test_goal_choice_command_the_best_and_the_reasons_are_told():
     ]
 
 
+def test_the_batch_size_of_a_throughput_is_told_with_its_time_and_memory():
+    trials = [trial("onnxruntime:2", sample_ms=0.5, batch=8)]
+    goal = {"max_drop": 0.01, "optimise_for": "throughput", "field": "sample_ms"}
+    told = cell(notes(trials, goal, chosen=0, batch=8))
+    found = told.verdicts[0]["evidence"]["found"]
+    memory = {"baseline": 3e6, "candidate": 2e6}
+    found["batch"] = {"size": 8, "samples_per_second": 2000.0, "call_ms": 4.0}
+    found["batch"]["memory_bytes"] = memory
+    lines = plain(dict(details(told))["Search"])
+    wanted = "in batches of 8: 2000 samples a second, 4 ms a call, 2 MB of memory (FP32 3 MB)"
+    assert wanted in lines
+    assert "onnxruntime:2: drop 0.10 pt, 0.5 ms a sample in batches of 8, 1 MB" in lines
+    found["batch"]["samples_per_second"] = None
+    assert wanted not in plain(dict(details(told))["Search"])
+    memory["candidate"] = None
+    found["batch"]["samples_per_second"] = 2000.0
+    assert "not available of memory" in "".join(plain(dict(details(told))["Search"]))
+
+
 def test_every_trial_with_both_numbers_is_drawn_and_nothing_needs_styles():
     root = ElementTree.fromstring(auto_chart.plot(cell(notes()), "t1"))
     told = plain([str(one.text) for one in root.iter("title")])

@@ -45,6 +45,18 @@ def plain(lines: list[str]) -> list[str]:
     return [line.replace("\N{NARROW NO-BREAK SPACE}", " ") for line in lines]
 
 
+def test_the_best_score_is_told_where_a_cheaper_one_near_it_was_returned():
+    told = notes(best=0, returned={"of": "evolution", "trial": 1}, by="bytes")
+    lines = plain(search_chart.lines(cell(told)))
+    assert lines[1].startswith("returned: trial 1, 70.00 %")
+    assert lines[2] == (
+        "best score: trial 0, 90.00 %, 2 ms (width 16); the returned one is within one standard "
+        "error, and smaller"
+    )
+    same = search_chart.lines(cell(notes(best=0, by="latency_ms")))
+    assert not [one for one in same if one.startswith("best score")]
+
+
 def test_the_front_is_told_fastest_first_with_what_was_chosen():
     assert plain(dict(details(cell(notes())))["Search"]) == [
         "3 trials of 54 candidates by evolution, scored on 500 samples of training",

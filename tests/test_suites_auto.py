@@ -12,6 +12,7 @@ from running import PLUGINS, Ran, suites
 from test_suites_pieces import parsed
 
 from gauge.policy import Known, Policy
+from optimizers.auto_ways import sizes
 from reports import records
 from suites import catalog, goals, keys, matrix
 from suites.catalog import ROOT
@@ -93,6 +94,24 @@ def test_a_cached_search_is_not_made_again_and_another_goal_is(ran, folder):
         "onnxruntime_dynamic_int8"
     )
     assert other.verdicts(CELL)["size"]["class"] == "A"
+
+
+def test_the_answer_for_throughput_names_its_batch_and_the_command_gates_it(ran, folder):
+    words = (WORDS[0], WORDS[1], "--technique=auto:4", "--optimise-for=throughput")
+    ran_wide = suites(folder / "o7", folder / "cache", *words, "-k", "evidence")
+    verdict = ran_wide.verdicts("wide-auto:4-cpu")["evidence"]
+    assert verdict["status"] == "PASS", verdict
+    found = verdict["evidence"]["found"]
+    told = found["batch"]
+    assert told["size"] in sizes(32)
+    assert told["call_ms"] == pytest.approx(1e3 * told["size"] / told["samples_per_second"])
+    assert min(told["memory_bytes"].values()) > 0
+    asked = [] if told["size"] == 1 else ["--batch", str(told["size"])]
+    command = shlex.split(found["command"])
+    assert command[8 : 8 + len(asked)] == asked
+    assert ("--batch" in command) == bool(asked)
+    assert f"in batches of {told['size']}: " in ran_wide.output
+    assert f"in batches of {told['size']}" in verdict["evidence"]["claims"]["within_goal"]["text"]
 
 
 def test_a_goal_that_nothing_meets_fails_and_says_by_how_much(ran, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -177,6 +178,33 @@ def test_a_plan_tells_trainings_and_limits_without_doing_any(collected):
     assert result.ret == 0
     assert "6 of 6 trainings to do" in text
     assert "training_accuracy <= 0.01 (default)" in text
+
+
+def test_a_plan_knows_which_trainings_stop_early(collected, pytester):
+    """One seed of 20 steps a side on a CPU, and their time is not that of whole trainings."""
+    folder = pytester.path / "cache"
+    folder.mkdir()
+    seen = {"train digits_mlp": [4000.0], "first steps digits_mlp-cpu": [2.0]}
+    for cell in ("digits_mlp-amp_fp16-cpu", "digits_mlp-amp_fp16:4-cpu"):
+        seen[f"first steps {cell}"] = [5.0]
+        seen |= {f"{stage} {cell}": [0.0] for stage in ("memory", "speed")}
+    seen["speed A/A"] = [0.0]
+    (folder / "durations.json").write_text(json.dumps(seen))
+    result = collected(TRAINING, "--plan", "--model=digits_mlp", "--technique=amp_fp16")
+    text = "\n".join(result.outlines)
+    assert text.count("2 of 2 trainings of 20 steps to do") == 2
+    assert "about 14 s, by earlier runs" in text
+
+
+def test_a_training_that_stopped_early_tells_nothing_of_how_long_others_take(ran):
+    kept = json.loads((ran.report.parent / "cache" / "durations.json").read_text())
+    assert "first steps digits_mlp-amp_fp16-cpu" in kept
+    assert "train digits_mlp-amp_fp16-cpu" not in kept
+    again = suites(
+        ran.report.parent / "o2", ran.report.parent / "cache", "--plan", "--model=digits_mlp",
+        "--technique=amp_fp16", "--effort=quick", "--threads=1", PLUGIN, what=TRAINING,
+    )  # fmt: skip
+    assert "2 trainings of 20 steps cached" in again.output, again.output
 
 
 def asked(

@@ -52,7 +52,7 @@ def searched(told: Record) -> Finding:
     problems = []
     if different < len(trials):
         problems.append(f"{len(trials) - different} trials repeat others")
-    if told["found"] != chosen["stages"]:
+    if told["found"] != chosen.get("made", chosen["stages"]):
         problems.append(f"what was made is not the chosen {chosen['pipeline']}")
     if good and chosen["status"] != PASSES:
         problems.append(f"the chosen one is not good enough, and {len(good)} are")
@@ -115,6 +115,11 @@ def within_goal(subject: Subject) -> Finding:
             over[name] = share
             part += f": over it by {share:.1%}"
         parts.append(part)
+    if (sample := chosen.get("sample_ms")) is not None:
+        size = chosen["batch"]
+        each = 1e3 / sample
+        rate = f"{each:,.0f}" if each >= 100 else f"{each:.3g}"
+        parts.append(f"{rate} samples a second in batches of {size}, {size * sample:.3g} ms each")
     if goal["latency_ms"] is not None and latency is None:
         over["latency"] = math.inf
         parts.append("latency was not measured")

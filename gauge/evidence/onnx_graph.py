@@ -107,6 +107,13 @@ def runtime(subject: Subject) -> Finding:
     return Finding(True, f"{sum(operators.values())} operators on {wanted}", numbers)
 
 
+def threads(subject: Subject) -> int | None:
+    """Threads inside an operator; None on a device that has its own."""
+    if subject.target.device != "cpu":
+        return None
+    return int(subject.candidate.session.get_session_options().intra_op_num_threads)
+
+
 def integer_share(subject: Subject) -> Finding:
     """How many of the operators that hold weights compute in integers."""
     operators = executed_operators(subject)

@@ -83,6 +83,13 @@ def runtime(subject: Subject) -> Finding:
     return Finding(True, text, numbers)
 
 
+def threads(subject: Subject) -> int | None:
+    """Threads of an inference; None on a device that has its own."""
+    if getattr(subject.target, "openvino_device", "CPU") != "CPU" or subject.target.device != "cpu":
+        return None
+    return int(subject.candidate.compiled_model.get_property("INFERENCE_NUM_THREADS"))
+
+
 def integer_share(subject: Subject) -> Finding:
     """How many of the layers that hold weights compute in integers."""
     weighty = [layer for layer in executed(subject) if layer.weighty]

@@ -13,7 +13,8 @@ RUNTIMES = {
     "packages": "inductor",
     "program": "executorch_program",
 }
-"""Attribute of the candidate → module of gauge.evidence with `runtime` and `integer_share`."""
+"""Attribute of the candidate → module of gauge.evidence with `runtime` and `integer_share`, and
+`threads` where the runtime's are its own and can be asked for."""
 
 
 def inspector(subject: Subject) -> ModuleType | None:
@@ -30,7 +31,27 @@ def runtime(subject: Subject) -> Finding:
     looks = inspector(subject)
     if looks is None:
         return Finding(False, "the artifact runs in eager torch, in no other runtime")
-    return pretended(subject) or looks.runtime(subject)
+    return pretended(subject) or _with_threads(subject, looks, looks.runtime(subject))
+
+
+def _with_threads(subject: Subject, looks: ModuleType, finding: Finding) -> Finding:
+    """The finding with the threads that the runtime has, where it has its own and tells.
+
+    Not found where they are more than the run's, or another number than the pipeline's name asks
+    for (`onnxruntime:2`).
+    """
+    count = getattr(looks, "threads", lambda _: None)(subject)
+    if not (finding.found and subject.stages) or count is None:
+        return finding
+    most = subject.target.threads
+    word = str(subject.stages[-1].get("params", {}).get("threads", "all"))
+    numbers = {**finding.numbers, "threads": count}
+    text = f"{finding.text}; threads: {count}"
+    if word.isdecimal() and count != min(int(word), most):
+        return Finding(False, f"{text}, and the name asks for {word}", numbers)
+    if not 1 <= count <= most:
+        return Finding(False, f"{text}, and the run has {most}", numbers)
+    return Finding(True, text, numbers)
 
 
 def pretended(subject: Subject) -> Finding | None:

@@ -10,6 +10,9 @@ import torch
 from gauge.evidence import auto
 from gauge.evidence.base import Finding, Subject, claim, noted
 
+ROUNDING = 1e-9
+"""Scores are counts over samples, and one sample may be all that an error allows."""
+
 NO_RECORD = Finding(False, "the artifact holds no record of a search", {"opaque": True})
 
 
@@ -20,8 +23,10 @@ def searched(subject: Subject) -> Finding:
     From the record in `artifact.json`: trials that repeat an architecture count once. Counted by
     gauge: the parameters of the reloaded module, which must be those of the chosen trial where no
     later stage changed it. No trial of the search within the limits is better than the one that was
-    returned. Told beside it, not judged (one seed decides little): the best of what a search has to
-    beat, which is chance with as many trials, and the hand-designed model scaled down.
+    returned by more than one standard error, and none as near to the best is faster, or smaller
+    where only a size was stated. Told beside it, not judged (one seed decides little): the best of
+    what a search has to beat, which is chance with as many trials, and the hand-designed model
+    scaled down.
     """
     pipelines = auto.record(subject)
     if pipelines is not None:
@@ -45,7 +50,7 @@ def searched(subject: Subject) -> Finding:
         return Finding(False, f"trial {place} of {source} was returned, which is none", numbers)
     chosen = among[place]
     kept = [one for one in trials if _within(one, search["limits"])]
-    better = sum(one["right"] > chosen["right"] for one in kept)
+    better, told = _better(kept, chosen, search["samples"], record["budget"])
     if better or (kept and source != search["strategy"]):
         problems.append(f"{better} trials within the limits are better than {source}'s {place}")
     numbers["best"] = {
@@ -67,9 +72,38 @@ def searched(subject: Subject) -> Finding:
         f"{search['strategy']}, {len(search['front'])} on the front; "
         f"best within the limits: {best}"
     )
+    if source == search["strategy"] and told:
+        text += f"; returned is trial {place}, {told}"
     if source != search["strategy"]:
         text += f"; returned is trial {place} of {source}"
     return Finding(not problems, "; ".join([text, *problems]), numbers)
+
+
+def _better(
+    kept: list[dict[str, Any]], chosen: dict[str, Any], samples: int, budget: dict[str, Any]
+) -> tuple[int, str]:
+    """How many of the trials within the limits should have been returned instead; what was traded.
+
+    The one-standard-error rule (Breiman and others, 1984): of those within one standard error of
+    the best score, the one that costs least. The error is that of a share, at least one sample's.
+    """
+    if not kept:
+        return 0, ""
+    alone = budget.get("size_mb") is not None and budget.get("latency_ms") is None
+    by, word, unit = ("bytes", "smaller", "B") if alone else ("latency_ms", "faster", "ms")
+    top = max(kept, key=lambda one: (one["right"], -one[by]))
+    error = max((max(top["right"] * (1 - top["right"]), 0.0) / samples) ** 0.5, 1 / samples)
+    least = top["right"] - error - ROUNDING
+    near = [one for one in kept if one["right"] >= least]
+    if chosen["right"] < least:
+        return len(near), ""
+    if chosen["right"] == top["right"]:
+        return sum(one[by] < chosen[by] for one in near), ""
+    told = (
+        f"{chosen['right']:.2%}: within one standard error ({100 * error:.2f} points) of the best, "
+        f"{top['right']:.2%}, and {word} ({chosen[by]:.4g} {unit} against {top[by]:.4g} {unit})"
+    )
+    return sum(one[by] < chosen[by] for one in near), told
 
 
 def _different(trials: list[dict[str, Any]]) -> int:
