@@ -186,7 +186,8 @@ class Search:
                 record["batch"] = way.batch
         if way.threads is not None:
             made = auto_ways.with_threads(stages, way.threads)
-            record |= {"threads": way.threads, "made": made, "pipeline": self.asked.name(made)}
+            name = self.asked.name([(technique, params) for technique, params in made])
+            record |= {"threads": way.threads, "made": made, "pipeline": name}
 
     def _built(self, stages: Stages, record: Record) -> tuple[Optimized, Path]:
         """The artifact, saved and opened again, as what ships is."""
