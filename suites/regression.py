@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 COMPARED = ("accuracy", "size", "speed")
+CODE = "the code of its model, technique or target"
+"""Told by the key of an artifact: who opens and calls it may be slower, whatever is in it."""
 
 
 @dataclass
@@ -170,6 +172,13 @@ class Regressions:
         now = self.run.engine.artifact(cell).path
         return before is not None and _whole(now, before["sha256"])
 
+    def _software(self, cell: Cell, one: Suspicion) -> list[str]:
+        """What may have made the cell slower beside its artifact: versions, and its own code."""
+        assert one.run is not None
+        before = self.past.artifact(one.run, cell.id)
+        same = before is None or before["key"] == self.run.engine.artifact_keys.get(cell)
+        return [*self.past.software, *([] if same else [CODE])]
+
     def _kept(self, cell: Cell, one: Suspicion) -> Path | str:
         """Where the earlier artifact is kept, or a sentence saying why it is not."""
         assert one.run is not None
@@ -205,7 +214,7 @@ class Regressions:
         }
         if one.told is None:
             return found
-        found |= {"against": one.run, "software": self.past.software}
+        found |= {"against": one.run, "software": self._software(cell, one)}
         if self._same_artifact(cell, one):
             return {**found, "same_artifact": True}
         if cell in self.problems:

@@ -38,13 +38,30 @@ class Place:
         self.history = folder / "history"
         (folder / "policy.toml").write_text(POLICY)
 
-    def run(self, name: str, more: int, *words: str, history: Path | None = None) -> Ran:
+    def run(
+        self,
+        name: str,
+        more: int,
+        *words: str,
+        history: Path | None = None,
+        calls: int = 0,
+        made_as: str | None = None,
+    ) -> Ran:
+        """calls: how much slower the code is that calls the artifact, whose file tells `more`.
+
+        made_as: the run whose artifact it is, byte for byte.
+        """
         knob = self.folder / "knob.json"
-        knob.write_text(json.dumps({"more": more, "name": name}))
+        knob.write_text(json.dumps({"more": more, "name": made_as or name}))
+        code = (PLUGINS / "slowed.py").read_text()
+        slower = code.replace('self.told["more"]):', f'self.told["more"] + {calls}):')
+        assert slower != code
+        plugin = self.folder / "slowed.py"
+        plugin.write_text(slower)
         return suites(
             self.folder / name,
             self.folder / "cache",
-            f"--plugin={PLUGINS / 'slowed.py'}",
+            f"--plugin={plugin}",
             *("--model=digits_mlp", "--technique=none", "--technique=slowed", "--batch=1"),
             *("--policy", str(self.folder / "policy.toml")),
             *("--history", str(history or self.history), *words),
@@ -111,6 +128,16 @@ def test_a_planted_slowdown_fails_once_both_artifacts_in_turns_confirm_it(slower
     assert len(pair["confirmation"]["confirming"]) >= 2
     assert verdict["limit"]["source"] == "policy.toml:2"
     assert slower.verdicts(SLOWED)["speed-b1"]["status"] == "PASS"
+
+
+def test_an_artifact_that_its_own_code_calls_slower_is_not_passed_over(place, slower):
+    """Timing the same artifact in turns would find nothing."""
+    words = ("--effort=quick", "-k", "slowed and (speed or regression)")
+    ran = place.run("called_slower", 0, *words, calls=30, made_as="first")
+    verdict = ran.verdicts(SLOWED)["regression"]
+    assert verdict["status"] == "INCONCLUSIVE", ran.output
+    assert "the artifact is the same, byte for byte, so what runs it is slower" in verdict["reason"]
+    assert "(the code of its model, technique or target)" in verdict["reason"]
 
 
 def test_without_the_earlier_artifact_nothing_is_confirmed_and_a_gain_is_told(place, slower):
