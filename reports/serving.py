@@ -133,7 +133,7 @@ def _overhead(told: Record) -> str:
     )
     return (
         f"LoadGen's own overhead {one}; with the way to a server that does nothing {other}: "
-        "every latency here holds that"
+        "every latency here holds at least that"
     )
 
 

@@ -145,7 +145,7 @@ def test_a_certificate_of_other_weights_does_not_hold(ran):
     assert told["holds"] is False
     page = (ran.report / "index.html").read_text()
     assert "certified with other weights than these" in page
-    assert "no certified artifact is smaller" in page
+    assert "nothing to choose by: no certified artifact, nor FP32, has edge_installed" in page
 
 
 def test_the_page_and_the_terminal_tell_what_is_taken(ran):

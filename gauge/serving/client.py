@@ -46,6 +46,7 @@ class Servers:
         self.problem: str | None = None
         self._lock = threading.Lock()
         self._taken = threading.Semaphore(0)
+        self._closing = threading.Event()
         self._one = [_start(serve, own) for own in cpus]
         # Threads only after the last fork: a fork of a process with threads may inherit locks.
         self.ready = [self._receive_ready(one) for one in self._one]
@@ -117,7 +118,8 @@ class Servers:
             one.send(wire.queries(arrived, share))
 
     def close(self) -> None:
-        """End all servers and wait for them."""
+        """End all servers and wait for them; no LoadGen run may be going on."""
+        self._closing.set()
         for one in self._one:
             one.send(wire.plain(wire.STOP))
         deadline = time.monotonic() + 5
@@ -174,6 +176,9 @@ class Servers:
         end = one.end()
         if problem or not one.stopping:
             self._fail(problem or end)
+        # LoadGen keeps a log for each thread that completes queries, and one of its own threads
+        # crashes now and then when such a thread ends while a run goes on.
+        self._closing.wait()
 
     def _fail(self, problem: str) -> None:
         """All that is open is lost, also what the other servers would still answer."""
