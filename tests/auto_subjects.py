@@ -7,14 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from optimizers_models import target
+from optimizers_models import known, known_technique, target
 from torch import Tensor, nn
 
 import optimizers
 import zoo
-from optimizers import Context, EagerModule, Technique, own_threads
+from optimizers import Context, EagerModule, Technique, auto_bench, own_threads, pipeline
 from optimizers.base import Automatic
 from suites import judges, naming
+from suites.world import held_out
 
 ROWS, CLASSES, BLOCKS, WIDTH = 256, 4, 60, 64
 
@@ -225,3 +226,35 @@ def asked(model: zoo.Model, module: nn.Module, **changes: Any) -> Automatic:
         alike=judges.alike,
         audit=functools.partial(judges.audit, world),
     )
+
+
+def ready(monkeypatch: Any) -> Directions:
+    """The model, and no techniques but those made for these tests."""
+    monkeypatch.setattr(auto_bench, "SEGMENT", 4e-4)
+    optimizers.names()
+    for name in optimizers.names():
+        if name != "auto":
+            monkeypatch.delitem(optimizers.base._registry, name)
+    monkeypatch.setattr(optimizers.base, "_load_all", lambda: None)
+    for technique in ALL:
+        known_technique(technique, monkeypatch)
+    return known(Directions(), monkeypatch)
+
+
+def context(model, folder, *, trials="all", budget=None, seed=0, **goal):
+    return Context(
+        model, target(), {"trials": trials}, seed=seed, workdir=folder / "work",
+        budget=budget or {}, kept=folder / "kept", automatic=asked(model, Deep().eval(), **goal),
+    )  # fmt: skip
+
+
+def searched(model, folder, **how):
+    """(artifact, notes, the records of the stages that were found)."""
+    own = context(model, folder, **how)
+    with held_out(model):
+        optimized, stages = pipeline.apply([("auto", own.params)], Deep().eval(), own)
+    return optimized, stages[0]["notes"], stages[1:]
+
+
+def by_name(notes):
+    return {one["pipeline"]: one for one in notes["search"]["trials"]}

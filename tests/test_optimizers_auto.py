@@ -5,51 +5,32 @@ from __future__ import annotations
 import json
 
 import auto_subjects
-import optimizers_models
 import pytest
 import torch
-from auto_subjects import ALL, BLOCKS, MORE, ROWS, Deep, Directions, asked
-from optimizers_models import known, known_technique, saved, target
+from auto_subjects import (
+    ALL,
+    BLOCKS,
+    MORE,
+    ROWS,
+    Deep,
+    Directions,
+    by_name,
+    context,
+    searched,
+)
+from optimizers_models import known_technique, saved, target
 
 import optimizers
-from gauge import energy, evidence
+from gauge import evidence
 from gauge.targets import Target
-from optimizers import Context, Refused, artifact, auto_bench, auto_store, own_threads, pipeline
+from optimizers import Refused, artifact, auto_bench, auto_store, own_threads, pipeline
 from optimizers.auto_search import Search
-from suites.world import HeldOut, held_out
+from suites.world import HeldOut
 
 
 @pytest.fixture
 def model(monkeypatch):
-    """The model, and no techniques but those made for these tests."""
-    monkeypatch.setattr(auto_bench, "SEGMENT", 4e-4)
-    optimizers.names()
-    for name in optimizers.names():
-        if name != "auto":
-            monkeypatch.delitem(optimizers.base._registry, name)
-    monkeypatch.setattr(optimizers.base, "_load_all", lambda: None)
-    for technique in ALL:
-        known_technique(technique, monkeypatch)
-    return known(Directions(), monkeypatch)
-
-
-def context(model, folder, *, trials="all", budget=None, seed=0, **goal):
-    return Context(
-        model, target(), {"trials": trials}, seed=seed, workdir=folder / "work",
-        budget=budget or {}, kept=folder / "kept", automatic=asked(model, Deep().eval(), **goal),
-    )  # fmt: skip
-
-
-def searched(model, folder, **how):
-    """(artifact, notes, the records of the stages that were found)."""
-    own = context(model, folder, **how)
-    with held_out(model):
-        optimized, stages = pipeline.apply([("auto", own.params)], Deep().eval(), own)
-    return optimized, stages[0]["notes"], stages[1:]
-
-
-def by_name(notes):
-    return {one["pipeline"]: one for one in notes["search"]["trials"]}
+    return auto_subjects.ready(monkeypatch)
 
 
 # What comes back.
@@ -415,41 +396,3 @@ def test_what_was_tried_is_no_part_of_the_artifact(model, tmp_path):
     optimized = searched(model, tmp_path)[0]
     text = (saved(optimized, tmp_path) / "artifact.json").read_text()
     assert [one["technique"] for one in json.loads(text)["stages"]] == ["b_fastest"]
-
-
-# Energy, refusals.
-
-
-def test_energy_is_refused_with_the_reason_where_no_counter_tells(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        optimizers_models.target().__class__, "energy_meter", lambda self: energy.none("no counter")
-    )
-    with pytest.raises(Refused, match="energy of a call cannot be read here: no counter"):
-        searched(model, tmp_path, optimise_for="energy")
-
-
-def test_energy_is_read_from_the_targets_counter(model, tmp_path, monkeypatch):
-    import time
-
-    meter = energy.Meter("test", lambda: 5 * time.perf_counter(), interval_s=1e-4)
-    monkeypatch.setattr(optimizers_models.target().__class__, "energy_meter", lambda self: meter)
-    monkeypatch.setattr(auto_bench, "JOULES", 2e-3)
-    _, notes, found = searched(model, tmp_path, optimise_for="energy", trials="2")
-    assert [one["technique"] for one in found] == ["b_fastest"]
-    assert by_name(notes)["b_fastest"]["joules"] < by_name(notes)["a_first"]["joules"]
-
-
-def test_no_trials_and_no_goal_are_errors(model, tmp_path):
-    for wrong in ("0", "-1", "some"):
-        with pytest.raises(ValueError, match=f"a whole number from 1 up, found {wrong}"):
-            searched(model, tmp_path, trials=wrong)
-    own = Context(model, target(), {"trials": "1"}, seed=0, workdir=tmp_path)
-    with pytest.raises(ValueError, match="given no goal"):
-        optimizers.get("auto").apply(Deep().eval(), own)
-
-
-def test_layers_are_told_by_how_they_bear_8_bits(model, tmp_path):
-    notes = searched(model, tmp_path, trials="2")[1]
-    assert len(notes["sensitivity"]) == BLOCKS + 1
-    assert auto_subjects.BLOCKS == BLOCKS
-    assert next(iter(notes["sensitivity"])) == "head"
