@@ -186,8 +186,8 @@ class Search:
                 record["batch"] = way.batch
         if way.threads is not None:
             made = auto_ways.with_threads(stages, way.threads)
-            name = self.asked.name([(technique, params) for technique, params in made])
-            record |= {"threads": way.threads, "made": made, "pipeline": name}
+            record |= {"threads": way.threads, "made": [list(stage) for stage in made]}
+            record["pipeline"] = self.asked.name(made)
 
     def _built(self, stages: Stages, record: Record) -> tuple[Optimized, Path]:
         """The artifact, saved and opened again, as what ships is."""

@@ -70,11 +70,10 @@ def opened(
     return {None: optimized, **{n: artifact.load(folder, one) for n, one in limited.items()}}
 
 
-def with_threads(stages: Stages, threads: int) -> list[list[Any]]:
-    """The stages, the last with so many threads; as a record holds them."""
+def with_threads(stages: Stages, threads: int) -> Stages:
+    """The stages, the last with so many threads."""
     *before, (name, params) = stages
-    last = (name, {**params, own_threads.PARAMETER: str(threads)})
-    return [list(stage) for stage in (*before, last)]
+    return (*before, (name, {**params, own_threads.PARAMETER: str(threads)}))
 
 
 def batch(context: Context, size: int) -> Batch:
