@@ -36,6 +36,9 @@ takes up to 12. Four blocks are the fewest that the steady-state check looks at.
 FAR = math.log(1.25)
 """How far below its limit every block must lie: sharing a core moves a process by 5 to 15 %."""
 
+MOVING = 0.1
+"""Change of a log-ratio from a process's first block to its last that keeps processes long."""
+
 # With cold caches most of the time goes into emptying them, and a segment holds a call or two.
 COLD_TIMES = 4
 
@@ -78,12 +81,14 @@ class Track:
     def far(self) -> bool:
         """Whether every block so far lies so far below the limit that none need be precise.
 
-        Blocks, since a process whose ratio changes must be seen for its full length.
+        Blocks, and none that move: what is not steady is to be seen for its full length.
         """
         if self.limit is None:
             return False
-        blocks = [one for run in self.runs for process in run for one in process["blocks"]]
-        return bool(blocks) and max(blocks) <= math.log(self.limit) - FAR
+        processes = [process for run in self.runs for process in run]
+        blocks = [one for process in processes for one in process["blocks"]]
+        moving = max((abs(process["trend"]) for process in processes), default=0.0)
+        return bool(blocks) and max(blocks) <= math.log(self.limit) - FAR and moving <= MOVING
 
     @property
     def length(self) -> Length:

@@ -67,12 +67,19 @@ def test_a_seed_that_is_done_with_the_same_weights_is_not_searched_again(tmp_pat
     weights, module = tmp_path / "weights.safetensors", zoo.get("digits_mlp").build()
     save_file(module.state_dict(), weights)
     known = {"model": "digits_mlp", "trials": 20, "budget": {}, "of": digest(module), "seed": 0}
+    known["rule"] = "one standard error"
 
     def first(**changes):
         rows = measure("digits_mlp", weights, [0], 20, tmp_path, {}, [{**known, **changes}])
         return next(rows)
 
     assert first(left="as it was")["left"] == "as it was"
-    for other in ({"of": "0"}, {"seed": 1}, {"trials": 8}, {"budget": {"size_mb": 1.0}}):
+    for other in (
+        {"of": "0"},
+        {"seed": 1},
+        {"trials": 8},
+        {"rule": "the best"},
+        {"budget": {"size_mb": 1.0}},
+    ):
         with pytest.raises(Search):
             first(**other)

@@ -15,10 +15,11 @@ from suites.rounds import BRIEF, GATED, Rounds
 class Engine:
     """Answers each timing process with the next log-ratio, and keeps what it was asked."""
 
-    def __init__(self, ratios, cache_mode="warm"):
+    def __init__(self, ratios, cache_mode="warm", trend=0.0):
         self.settings = SimpleNamespace(cache_mode=cache_mode)
         self.ratios = iter(ratios)
         self.asked = []
+        self.trend = trend
 
     def device_of(self, target):
         return target
@@ -29,12 +30,12 @@ class Engine:
         invalid = ratio if isinstance(ratio, str) else None
         value = 0.0 if invalid else ratio
         one = {"log_ratio": value, "blocks": [value - 0.01, value, value + 0.01]}
-        one |= {"refused": None, "invalid": invalid}
+        one |= {"refused": None, "invalid": invalid, "trend": self.trend}
         return {"seconds": 1.0, "waited_s": 0.0, "batches": {str(batch): one for batch in lengths}}
 
 
-def timed(ratios, effort="standard", reported=False):
-    engine = Engine(ratios)
+def timed(ratios, effort="standard", reported=False, trend=0.0):
+    engine = Engine(ratios, trend=trend)
     rounds = Rounds(engine, effort)
     cell = SimpleNamespace(id="m-t-cpu", model="m", target="cpu")
     tracks = {1: rounds.track(1, 1.0, reported=False)}
@@ -104,8 +105,8 @@ def test_cold_caches_are_timed_for_longer():
     assert lengths[1] > 2 * lengths[0]
 
 
-def lengths_of(ratios, effort="standard"):
-    track, engine = timed(ratios, effort)
+def lengths_of(ratios, effort="standard", trend=0.0):
+    track, engine = timed(ratios, effort, trend=trend)
     return track, [lengths[1] for _, lengths in engine.asked]
 
 
@@ -122,6 +123,11 @@ def test_every_block_must_be_far_and_a_second_look_is_taken_where_one_is_not():
     _, lengths = lengths_of([-0.5, near, *[-0.5 + 0.01 * (index % 3) for index in range(30)]])
     assert lengths[:2] == [GATED, BRIEF]
     assert all(one == GATED for one in lengths[2:])
+
+
+def test_a_ratio_that_moves_is_seen_for_its_full_length():
+    _, lengths = lengths_of([-0.5 + 0.01 * (index % 3) for index in range(24)], trend=-0.2)
+    assert all(one == GATED for one in lengths)
 
 
 @pytest.mark.parametrize("ratio", [0.7, 0.05, -0.05])
