@@ -107,3 +107,28 @@ def test_latencies_of_a_batching_server_by_hand():
     assert took.tolist() == [3.0, 2.0, 3.0, 3.0]
     took = search.latencies(arrivals, Policy(2), lambda size: 2.0)
     assert took.tolist() == [2.0, 3.0, 2.5, 2.0]
+
+
+def test_a_policy_that_was_lucky_once_is_measured_again_and_does_not_win():
+    """Each policy holds up to a rate of its own; the first measurement of one is 8 % too good."""
+    truth = {0.0: 1000.0, 0.0025: 1060.0, 0.00625: 900.0, 0.0125: 800.0}
+    runs = {}
+
+    def ask(policy, rate):
+        limit = truth[round(policy.wait, 5)] if policy.largest == 8 else 100.0 * policy.largest
+        lucky = policy == Policy(8) and len(runs[policy]) == 1
+        return Probe(rate, 0.0 if rate <= limit * (1.08 if lucky else 1.0) else 0.5, 0.01, rate)
+
+    plain = search.highest
+
+    def counted(policy, asked, guess):
+        runs.setdefault(policy, []).append(guess)
+        return plain(policy, asked, guess)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "highest", counted)
+        times = {str(size): [0.001 * size] * 3 for size in (1, 2, 4, 8)}
+        found = search.find(ask, times, 0.025)
+    assert found.best.policy.wait == pytest.approx(0.0025)
+    assert found.best.rate == pytest.approx(1060, rel=0.03)
+    assert len(runs[Policy(8)]) == 1 + search.AGAIN

@@ -30,6 +30,11 @@ NEAR = 0.1
 many, and would set the bound for good."""
 BEHIND = 0.03
 """A server whose rate of answers is so far below that of queries falls ever further behind."""
+NOISE = 0.1
+"""What one measurement of a rate may be off by: policies this close to the best are measured again,
+in turns, and their medians compared, or the search would return the luckiest."""
+LEADERS, AGAIN = 3, 2
+
 WAITS = (0.1, 0.25, 0.5)
 """Waits that are tried, as shares of the deadline."""
 
@@ -165,9 +170,27 @@ def find(
     if best is not None and best.policy.largest > 1:
         for share in waits:
             point = measure(Policy(best.policy.largest, share * deadline))
-            if not point.rate or point.rate < (best.rate or 0):
+            if not point.rate or point.rate < (1 - NOISE) * (best.rate or 0):
                 break
+    _again(points, ask)
     return Found(points, one, _best(points), min(points, key=lambda point: point.p99))
+
+
+def _again(points: Sequence[Point], ask: Ask) -> None:
+    """Measure the best few again in turns; their rates become medians."""
+    leaders = sorted((one for one in points if one.rate), key=lambda one: -(one.rate or 0))
+    leaders = [one for one in leaders if (one.rate or 0) >= (1 - NOISE) * (leaders[0].rate or 0)]
+    if len(leaders) < 2:
+        return
+    found: list[list[Point]] = [[one] for one in leaders[:LEADERS]]
+    for _ in range(AGAIN):
+        for several in found:
+            several.append(highest(several[0].policy, ask, several[0].rate or 0))
+    for several in found:
+        held = sorted((one for one in several if one.rate), key=lambda one: one.rate or 0)
+        middle = held[(len(held) - 1) // 2]
+        several[0].probes = [probe for one in several for probe in one.probes]
+        several[0].rate, several[0].p99 = middle.rate, middle.p99
 
 
 def usable(services: Mapping[str, Sequence[float]], deadline: float) -> list[int]:
