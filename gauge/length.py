@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SEGMENT_S = 0.010
 """Shortest time taken at once: long against the clock's and a switch's own cost.
@@ -27,6 +27,5 @@ class Length:
 
     def times(self, factor: float) -> Length:
         """The same with so many times the seconds: its segments and blocks stay as they are."""
-        return Length(
-            factor * self.seconds, self.least_blocks, factor * self.single_seconds, self.segment
-        )
+        seconds, singles = factor * self.seconds, factor * self.single_seconds
+        return replace(self, seconds=seconds, single_seconds=singles)

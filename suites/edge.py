@@ -6,20 +6,18 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from gauge.length import Length
 from suites import matrix
 from suites.catalog import CLASS_OF, ROOT, Catalog, Definition
 from suites.durations import Durations
 from suites.engine import Engine
 from suites.matrix import Cell
+from suites.rounds import BARE
 
 STARTS = {"quick": 6, "standard": 7, "thorough": 15}
 """Cold starts a side: six are the fewest whose smallest and largest cover the median at 95 %."""
 
 PROCESSES = {"quick": 2, "standard": 3, "thorough": 6}
 """Processes that time a call, beside FP32 in turns."""
-
-CALLS = Length(seconds=0.6, least_blocks=6)
 
 
 class Edge:
@@ -109,7 +107,7 @@ class Edge:
         batch = self.batch(cell)
 
         def make(number: int) -> dict[str, Any]:
-            found = self.engine.speed_process(cell, {batch: CALLS}, number, cell.id, control=False)
+            found = self.engine.speed_process(cell, {batch: BARE}, number, cell.id, control=False)
             measured: dict[str, Any] = found["batches"][str(batch)]
             return measured
 

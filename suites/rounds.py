@@ -26,7 +26,7 @@ CONTROLS = 5
 # Between-process SD was no better with longer processes. Single calls are for percentiles.
 GATED = Length(seconds=0.6, least_blocks=6, single_seconds=0.2)
 BARE = Length(seconds=0.6, least_blocks=6)
-"""Where nobody asks for percentiles: A/A cells, confirmed regressions."""
+"""Where nobody asks for percentiles: A/A cells, confirmed regressions, an edge's calls."""
 REPORTED = Length(seconds=0.3, least_blocks=1)
 """A batch size that decides nothing."""
 BRIEF = Length(seconds=0.08, least_blocks=4, segment=0.005)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from bisect_stand_in import git
-from running import ROOT
+from running import ROOT, SLOWDOWNS
 
 from reports import records
 from reports.history.store import History
@@ -20,17 +20,6 @@ from reports.history.store import History
 PARTS = ("zoo", "optimizers", "gauge", "suites", "reports")
 FILES = ("conftest.py", "pyproject.toml", ".gitignore")
 CELL = "digits_mlp-growing-cpu"
-# Room for noise: what is planted is many times as slow.
-POLICY = """
-[[limit]]
-gate = "regression"
-min = 0.5
-reason = "planted"
-[[limit]]
-gate = "speed"
-min = 0.01
-reason = "planted"
-"""
 PLUGIN = """
 import json
 
@@ -85,7 +74,7 @@ class Project:
             shutil.copytree(ROOT / part, self.folder / part, ignore=ignored)
         for name in FILES:
             shutil.copy(ROOT / name, self.folder)
-        (self.folder / "policy.toml").write_text(POLICY)
+        (self.folder / "policy.toml").write_text(SLOWDOWNS)
         git(self.folder, "init", "-q", "-b", "main")
 
     def commit(self, subject: str, plugin: str | None = None, **told: int) -> str:

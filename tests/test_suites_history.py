@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import PLUGINS, Ran, suites
+from running import PLUGINS, SLOWDOWNS, Ran, suites
 
 from reports.__main__ import main
 from reports.history.store import History
@@ -17,17 +17,6 @@ from reports.history.store import History
 SLOWED = "digits_mlp-slowed-cpu"
 NONE = "digits_mlp-none-cpu"
 SECRET = "planted-secret-token-value"
-# Room for noise: what is planted is several times as slow.
-POLICY = """
-[[limit]]
-gate = "regression"
-min = 0.5
-reason = "planted"
-[[limit]]
-gate = "speed"
-min = 0.01
-reason = "planted"
-"""
 
 
 class Place:
@@ -36,7 +25,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.history = folder / "history"
-        (folder / "policy.toml").write_text(POLICY)
+        (folder / "policy.toml").write_text(SLOWDOWNS)
 
     def run(
         self,
