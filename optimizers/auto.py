@@ -110,6 +110,7 @@ def _told(
             "baseline": {name: one.known for name, one in search.benches.items()},
             "validation": search.validation.told,
             "samples": search.validation.samples,
+            "reference": search.reference,
         },
         "goal": {
             "max_drop": goal.max_drop,

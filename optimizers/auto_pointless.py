@@ -15,7 +15,7 @@ from optimizers.auto_goal import KEEPING, PASSES, SKIPPED, Goal, Record, Stages,
 
 FAR = 1.5
 """A last stage that costs so many times what the best one does is not tried after other stages:
-less work in front of it makes both cheaper."""
+less work in front of it makes both cheaper. Nor is what is akin to one that costs so much."""
 
 NEAR = 1.25
 """Another variant of a technique costs about what the first one does."""
@@ -37,6 +37,11 @@ def pointless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str 
         reason = _known(of(((name, params),)), records, goal) or _stronger(stages, records)
         if reason:
             return reason
+    for other in technique.akin:
+        for one in _variants(tuple(before), other, of):
+            reason = _costly(one, records, goal, FAR)
+            if reason:
+                return f"{reason}; this one's code is generated in the same way"
     first = dict((technique.variants or ({},))[0])
     return None if params == first else _sibling(of((*before, (name, first))), records, goal)
 
@@ -92,13 +97,18 @@ def _kind(stages: Any) -> str:
 
 def _sibling(first: Record | None, records: list[Record], goal: Goal) -> str | None:
     """Another variant than the first, which keeps the accuracy and is not among the best."""
-    if first is None or first["status"] != PASSES:
+    if first is None:
         return None
+    return _costly(first, records, goal, NEAR)
+
+
+def _costly(one: Record, records: list[Record], goal: Goal, share: float) -> str | None:
+    """It keeps the accuracy and costs more than so many times what the best one does."""
     best, name = _best(records, goal)
-    least = goal.cost(first)[0]
-    if math.isfinite(least) and least > NEAR * best:
+    least = goal.cost(one)[0]
+    if one["status"] == PASSES and math.isfinite(least) and least > share * best:
         return (
-            f"{first['pipeline']} keeps the accuracy and costs {least / best:.1f} times what "
+            f"{one['pipeline']} keeps the accuracy and costs {least / best:.1f} times what "
             f"{name} does"
         )
     return None

@@ -12,6 +12,7 @@ import math
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,11 +63,11 @@ class Search:
 
     def __init__(self, module: nn.Module, context: Context, goal: Goal) -> None:
         assert context.automatic is not None
-        self.module, self.context, self.goal = module, context, goal
+        self.context, self.goal = context, goal
         self.asked: Automatic = context.automatic
         self.store = Store(context.kept or context.workdir)
         placed = self.asked.baseline_target.place(copy.deepcopy(module).eval())
-        self.validation = Validation(context, self.asked, placed)
+        self.validation = Validation(context, self.asked, module, self.store.folder / "reference")
         self.benches = benches(goal, context, self.asked, placed, self.store.costs)
         self.store.keep_costs({name: one.known for name, one in self.benches.items()})
 
@@ -74,10 +75,17 @@ class Search:
     def records(self) -> list[Record]:
         return self.store.records
 
+    @property
+    def reference(self) -> dict[str, Any] | None:
+        """See Validation.reference; None where every trial kept FP32's weights."""
+        apart = any(one["class"] != "A" for one in self.records)
+        return self.validation.reference() if apart else None
+
     def run(self, most: int | None) -> list[Record]:
         """Try the plan, or its first `most`; the records of all, skipped ones included."""
         for stages in itertools.islice(plan(self.asked.allow, self._outcomes()), most):
             if self.store.of(stages) is None:
+                self.validation.start(cls(stages))  # Its training is no part of a trial's time.
                 self._try(stages)
         return self.records
 
@@ -197,9 +205,10 @@ class Search:
         context = dataclasses.replace(self.context, model=watched.model, workdir=workdir, kept=None)
         # In half precision a stage before the last would have left rounded weights.
         earlier = self.store.of(stages[:-1]) if target.dtype == "float32" else None
+        module = self.validation.start(record["class"]).module
         torch.manual_seed(self.context.seed)
         if earlier is None:
-            optimized, _ = pipeline.apply(stages, copy.deepcopy(self.module), context)
+            optimized, _ = pipeline.apply(stages, copy.deepcopy(module), context)
         else:
             started = self.store.load(self.store.known[key(stages[:-1])], target)
             assert isinstance(started, EagerModule)
@@ -207,7 +216,7 @@ class Search:
             optimized, _ = pipeline.apply(stages[-1:], started.module.to("cpu"), context, before)
         record["trains"] = watched.asked or bool(earlier and earlier["trains"])
         if optimized.module is not None and not optimized.ends:
-            record["lighter"] = _parameters(optimized.module) < _parameters(self.module)
+            record["lighter"] = _parameters(optimized.module) < _parameters(module)
         folder = self.store.save(optimized)
         shutil.rmtree(workdir, ignore_errors=True)
         record["bytes"] = sum(artifact.sizes(folder).values())

@@ -154,6 +154,8 @@ class Technique:
     scale: (parameter, values from mild to strong) that a search may try beyond the variants.
     rescues: techniques with the same kernels and less work: a search tries this one only where
         none of them keeps the accuracy.
+    akin: techniques that generate their code in the same way: a search skips this one where one of
+        them keeps the accuracy and is far slower than the best.
     compiles: whether it builds machine code, which takes long: a search tries it late.
     """
 
@@ -169,6 +171,7 @@ class Technique:
     automatic: ClassVar[bool] = False
     scale: ClassVar[tuple[str, tuple[float, ...]] | None] = None
     rescues: ClassVar[tuple[str, ...]] = ()
+    akin: ClassVar[tuple[str, ...]] = ()
     compiles: ClassVar[bool] = False
 
     def refuses(self, model: Model, target: Device) -> str | None:

@@ -42,6 +42,7 @@ class Compile(Technique):
     lossless = True
     standard = ("vit",)
     compiles = True
+    akin = ("aot_inductor",)
 
     def refuses(self, model: Model, target: Device) -> str | None:
         return missing(target)
@@ -63,6 +64,7 @@ class CompileMaxAutotune(Technique):
     lossless = True
     standard = ("digits_mlp",)
     compiles = True
+    akin = ("aot_inductor", "compile")
 
     def refuses(self, model: Model, target: Device) -> str | None:
         return missing(target)

@@ -48,12 +48,26 @@ def lines(cell: Cell) -> list[str]:
         _goal(goal),
         f"{formats.count(len(made), 'pipeline')} tried of {len(trials)} listed, {len(good)} good "
         f"enough on {search.get('samples')} samples: {search.get('validation')}",
+        *_reference(search),
         f"found: {search.get('pipeline')}",
         *batches(found),
         *([f"without a search: {found['command']}"] if found.get("command") else []),
         *[_told(one, field) for one in best[:MOST_SHOWN]],
         *([f"{len(best) - MOST_SHOWN} more are good enough"] if best[MOST_SHOWN:] else []),
         *_ended(trials),
+    ]
+
+
+def _reference(search: dict[str, Any]) -> list[str]:
+    """With what those that do not keep FP32's weights were compared."""
+    told = _mapping(search.get("reference"))
+    score, whole = _number(told.get("score")), _number(told.get("fp32"))
+    if score is None or whole is None:
+        return []
+    return [
+        "structures and architectures were made from, and compared with, FP32 trained on the other "
+        f"{told.get('trained_on')} training samples alone: {score:.4f} on these, where FP32 that "
+        f"has seen all scores {whole:.4f}"
     ]
 
 

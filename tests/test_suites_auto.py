@@ -18,7 +18,8 @@ from suites import catalog, goals, keys, matrix
 from suites.catalog import ROOT
 
 CELL = "wide-auto:30-cpu"
-WORDS = (f"--plugin={PLUGINS / 'few.py'}", "--model=wide", "--technique=auto:30")
+PLUGIN, POLICY = f"--plugin={PLUGINS / 'few.py'}", f"--policy={PLUGINS / 'few.toml'}"
+WORDS = (PLUGIN, POLICY, "--model=wide", "--technique=auto:30")
 UNTIMED = ("-k", "not speed and not memory")
 
 
@@ -97,7 +98,7 @@ def test_a_cached_search_is_not_made_again_and_another_goal_is(ran, folder):
 
 
 def test_the_answer_for_throughput_names_its_batch_and_the_command_gates_it(ran, folder):
-    words = (WORDS[0], WORDS[1], "--technique=auto:4", "--optimise-for=throughput")
+    words = (*WORDS[:3], "--technique=auto:4", "--optimise-for=throughput")
     ran_wide = suites(folder / "o7", folder / "cache", *words, "-k", "evidence")
     verdict = ran_wide.verdicts("wide-auto:4-cpu")["evidence"]
     assert verdict["status"] == "PASS", verdict
@@ -134,7 +135,7 @@ def test_the_accuracy_gate_asks_for_the_stated_drop(ran, folder):
     assert (limit["max"], limit["source"]) == (0.004, "--max-drop")
     assert "--max-drop 0.004" in tight.verdicts(CELL)["accuracy"]["command"]
     loose = records.read(ran.report).verdicts
-    assert next(one for one in loose if one["gate"] == "accuracy")["limit"]["max"] == 0.01
+    assert next(one for one in loose if one["gate"] == "accuracy")["limit"]["max"] == 0.02
 
 
 # Goals.
