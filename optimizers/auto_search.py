@@ -166,9 +166,7 @@ class Search:
         if held and not alike >= least:
             raise Ended(UNLIKE, f"{alike:.2%} like FP32, of {least:.0%} wanted")
         if "drop" in self.goal.misses(record):
-            error = record["drop_error"]
-            apart = "" if error is None else f" ± {100 * error:.2f}"
-            raise Ended(DROPS, f"drops {100 * record['drop']:.2f}{apart} points on validation")
+            raise Ended(DROPS, _lost(record, self.goal.max_drop))
         names = pipeline.claims(stages, self.context.target)
         missing = self.asked.audit(optimized, folder, names)
         if missing:
@@ -226,6 +224,17 @@ class Search:
         """Only what may win, or be gone on from, keeps its artifact."""
         if record["status"] not in KEEPING:
             self.store.drop(len(self.records) - 1)
+
+
+def _lost(record: Record, most: float) -> str:
+    """What a trial drops, and what keeps that from being good enough."""
+    drop, error = record["drop"], record["drop_error"]
+    if error is None:
+        return f"drops {100 * drop:.2f} points on validation"
+    told = f"drops {100 * drop:.2f} ± {100 * error:.2f} points on validation"
+    if drop + error > most:
+        return told
+    return f"{told}, which the accuracy gate's own samples may well leave undecided"
 
 
 def _odd(value: object) -> bool:

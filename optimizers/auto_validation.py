@@ -33,6 +33,11 @@ LEAST_STEPS = 2
 """So many samples must fit into the drop that is allowed; with fewer a standard error would refuse
 every trial, and the drop is taken as it is."""
 
+LIKELY = 0.674
+"""Standard deviations (of both samplings, this one and the gate's) that a drop is from the most
+that the gate can pass: then it passes in three of four draws. What the gate leaves undecided helps
+nobody, and the strongest that may pass is asked for, which is the luckiest as well."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -143,7 +148,8 @@ class Validation:
         return None
 
     def judge(self, call: Callable[..., Any], cls: str) -> dict[str, Any]:
-        """score, drop, drop_error (None where samples are too few for it), samples, alike.
+        """score, drop, drop_error (None where samples are too few for it), samples, alike, and
+        drop_high: what must lie within the drop that is allowed.
 
         Raises ValueError for answers of another form, or that are not finite.
         """
@@ -160,22 +166,31 @@ class Validation:
             groups += [(number, int(group)) for group in own]
         return {
             "score": float(torch.cat(scores).mean()),
-            **_drop(torch.cat(lost), groups, self.asked.max_drop),
+            **_drop(torch.cat(lost), groups, self.asked),
             "alike": _joined(like),
         }
 
 
-def _drop(lost: Tensor, groups: list[tuple[int, int]], most: float) -> dict[str, Any]:
-    """Mean loss with its standard error by groups, of at least one sample."""
+def _drop(lost: Tensor, groups: list[tuple[int, int]], asked: Automatic) -> dict[str, Any]:
+    """Mean loss with its standard error by groups, of at least one sample.
+
+    The most that it counts for: one standard error more, or what the accuracy gate, which has
+    samples of its own and adds a margin, will make of it.
+    """
     sums: dict[tuple[int, int], float] = {}
     for group, one in zip(groups, lost.tolist(), strict=True):
         sums[group] = sums.get(group, 0.0) + one
     count = len(lost)
+    drop = high = float(lost.mean())
     error = max(math.sqrt(sum(one**2 for one in sums.values())), 1.0) / count
-    enough = len(sums) * most >= LEAST_STEPS
+    enough = len(sums) * asked.max_drop >= LEAST_STEPS
+    if enough:
+        gate = error * math.sqrt(len(sums) / asked.judged_on) if asked.judged_on else 0.0
+        high = drop + max(error, asked.margin * gate + LIKELY * math.hypot(error, gate))
     return {
-        "drop": float(lost.mean()),
+        "drop": drop,
         "drop_error": error if enough else None,
+        "drop_high": high,
         "samples": count,
     }
 

@@ -51,6 +51,8 @@ class Automatic:
     alike: (FP32's outputs, others, labels) -> what makes them no answers at all, if anything, and
         the agreement or lowest cosine.
     audit: (artifact, its folder, claims) -> those claims that are not found in it.
+    judged_on: how many samples (groups, where they are grouped) the accuracy gate will have, None
+        where that is not known. margin: how many standard errors of theirs it adds to a drop.
     """
 
     max_drop: float
@@ -63,6 +65,8 @@ class Automatic:
     run: Callable[[Callable[..., Any], Split, Device], Any]
     alike: Callable[[Any, Any, Any], tuple[str | None, float | None]]
     audit: Callable[[Optimized, Path, Sequence[str]], list[str]]
+    judged_on: int | None = None
+    margin: float = 1.645
 
 
 @dataclass

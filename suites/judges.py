@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import optimizers
+import zoo
 from gauge import evidence, fidelity, outputs
+from gauge.margins import PASS_LEVEL
+from gauge.tango import quantile
 from optimizers.base import Automatic
 from suites import naming
 from suites import world as shared
@@ -25,7 +28,18 @@ def automatic(world: World, goal: dict[str, Any]) -> Automatic:
         run=run,
         alike=alike,
         audit=functools.partial(audit, world),
+        **gate(world.model),
     )
+
+
+def gate(model: zoo.Model) -> dict[str, Any]:
+    """What the accuracy gate will have, and ask for: see Automatic.judged_on and margin."""
+    groups = model.evaluation_groups
+    degrees = max(1, groups - 1) if groups else None
+    return {
+        "judged_on": groups or model.evaluation_samples,
+        "margin": quantile(PASS_LEVEL, degrees),
+    }
 
 
 def run(call: Any, split: Any, target: Any) -> Any:

@@ -11,10 +11,11 @@ import pytest
 from running import PLUGINS, Ran, suites
 from test_suites_pieces import parsed
 
+import zoo
 from gauge.policy import Known, Policy
 from optimizers.auto_ways import sizes
 from reports import records
-from suites import catalog, goals, keys, matrix
+from suites import catalog, goals, judges, keys, matrix
 from suites.catalog import ROOT
 
 CELL = "wide-auto:30-cpu"
@@ -158,6 +159,13 @@ def settled(techniques=("auto",), policy=ROOT / "policy.toml", **given):
         known, matrix="standard", targets=["cpu"], models=["vit", "minilm"], techniques=techniques
     )
     return goals.settle(settings, held, known, cells)
+
+
+@pytest.mark.parametrize(("name", "units", "margin"), [("vit", 2000, 1.645), ("minilm", 32, 1.696)])
+def test_a_search_knows_how_many_samples_or_groups_the_gate_has(name, units, margin):
+    """Quantiles of the normal and of Student's t with 31 degrees of freedom, from a table."""
+    told = judges.gate(zoo.get(name))
+    assert told == {"judged_on": units, "margin": pytest.approx(margin, abs=5e-4)}
 
 
 def test_what_is_not_stated_is_what_the_policy_allows_of_latency_and_numerics():

@@ -99,9 +99,10 @@ def within_goal(subject: Subject) -> Finding:
     parts, over = [], {}
     apart = "" if error is None else f" ± {100 * error:.2f}"
     part = (
-        f"drop of {100 * drop:.2f}{apart} points on validation, {100 * goal['max_drop']:g} allowed"
+        f"drop of {100 * drop:.2f}{apart} points on validation, which counts as "
+        f"{100 * chosen['drop_high']:.2f}, {100 * goal['max_drop']:g} allowed"
     )
-    beyond = drop + (error or 0.0) - goal["max_drop"]
+    beyond = chosen["drop_high"] - goal["max_drop"]
     if not beyond <= 0:
         over["drop"] = beyond
         part += f": over it by {100 * beyond:.2f}"
