@@ -20,6 +20,9 @@ less work in front of it makes both cheaper. Nor is what is akin to one that cos
 NEAR = 1.25
 """Another variant of a technique costs about what the first one does."""
 
+ENOUGH, SAVES = 2, 0.97
+"""A change that leaves so many runtimes more than this share of what they cost saves no work."""
+
 Of = Callable[[Stages], Record | None]
 
 
@@ -34,7 +37,11 @@ def pointless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str 
             if one["status"] == PASSES:
                 return f"{one['pipeline']} keeps the accuracy with the same kernels"
     if before:
-        reason = _known(of(((name, params),)), records, goal) or _stronger(stages, records)
+        reason = (
+            _known(of(((name, params),)), records, goal)
+            or _stronger(stages, records)
+            or _fruitless(stages, of, records, goal)
+        )
         if reason:
             return reason
     for other in technique.akin:
@@ -88,6 +95,21 @@ def _stronger(stages: Stages, records: list[Record]) -> str | None:
             if one["status"] == SKIPPED:
                 return f"{one['pipeline']} was skipped too: {one['reason']}"
     return None
+
+
+def _fruitless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str | None:
+    """What comes before has made none of the last stages that were tried after it cheaper."""
+    before = key(stages[:-1])
+    found = []
+    for one in records:
+        if len(one["stages"]) == len(stages) and key(one["stages"][:-1]) == before:
+            alone = of(one["stages"][-1:]) or {}
+            if goal.field in one and goal.field in alone:
+                found.append((one[goal.field] / alone[goal.field], one, alone))
+    if len(found) < ENOUGH or min(share for share, _, _ in found) <= SAVES:
+        return None
+    share, one, alone = min(found, key=lambda told: told[0])
+    return f"{one['pipeline']} costs {share:.2f} times what {alone['pipeline']} does"
 
 
 def _kind(stages: Any) -> str:

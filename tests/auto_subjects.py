@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import optimizers
 import zoo
 from optimizers import Context, EagerModule, Technique, auto_bench, own_threads, pipeline
+from optimizers.auto_goal import PASSES
 from optimizers.base import Automatic
 from suites import judges, naming
 from suites.world import held_out
@@ -143,6 +144,10 @@ class Dropping(Cutting):
 
     def rebuild(self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]) -> Any:
         return _dropped(params["amount"])
+
+
+class Cut(BaseException):
+    """Ends a search in the middle, as a killed process does."""
 
 
 class Learned(Deep):
@@ -310,3 +315,21 @@ def searched(model, folder, *, fp32=None, **how):
 
 def by_name(notes):
     return {one["pipeline"]: one for one in notes["search"]["trials"]}
+
+
+def only(monkeypatch, *names):
+    for technique in ALL:
+        if technique.name not in names:
+            monkeypatch.delitem(optimizers.base._registry, technique.name)
+    for technique in MORE:
+        if technique.name in names:
+            known_technique(technique, monkeypatch)
+
+
+def record(name="x", drop=0.0, error=0.0, status=PASSES, **more):
+    told = {"stages": [[name, {}]], "pipeline": name, "status": status, "reason": None}
+    return {**told, "drop": drop, "drop_error": error, "drop_high": drop + error, **more}
+
+
+def timed(name, value, error, **more):
+    return record(name, latency_ms=value, latency_ms_error=error, **more)

@@ -8,17 +8,17 @@ import auto_subjects
 import pytest
 import torch
 from auto_subjects import (
-    ALL,
     BLOCKS,
-    MORE,
     ROWS,
+    Cut,
     Deep,
     Directions,
     by_name,
     context,
+    only,
     searched,
 )
-from optimizers_models import known_technique, saved, target
+from optimizers_models import saved, target
 
 import optimizers
 from gauge import evidence
@@ -141,15 +141,6 @@ def test_a_search_that_tunes_on_the_evaluation_split_is_stopped(model, tmp_path,
         searched(model, tmp_path)
 
 
-def only(monkeypatch, *names):
-    for technique in ALL:
-        if technique.name not in names:
-            monkeypatch.delitem(optimizers.base._registry, technique.name)
-    for technique in MORE:
-        if technique.name in names:
-            known_technique(technique, monkeypatch)
-
-
 def test_trials_train_without_the_validation_part_and_what_was_found_with_all(
     model, tmp_path, monkeypatch
 ):
@@ -162,61 +153,6 @@ def test_trials_train_without_the_validation_part_and_what_was_found_with_all(
     store = auto_store.Store(tmp_path / "kept")
     tried = store.load(search["chosen"], target()).stages
     assert tried[0]["notes"]["seen"] == round(0.8 * ROWS)
-
-
-@pytest.fixture
-def learning(model, monkeypatch):
-    """(a model that knows its training split by heart, its FP32)."""
-    only(monkeypatch, "b_fastest", "m_forgetting")
-    found = auto_subjects.known(auto_subjects.Learning(), monkeypatch)
-    monkeypatch.setattr(type(found), "trainings", [])
-    fp32 = found.build().eval()
-    found.train(fp32, 0)
-    return found, fp32
-
-
-def test_what_fp32_knows_by_heart_is_no_loss_of_a_trial(learning, tmp_path):
-    model, fp32 = learning
-    notes = searched(model, tmp_path, fp32=fp32, allow="structure", fidelity=None)[1]
-    told = by_name(notes)["m_forgetting"]
-    assert (told["status"], told["drop"]) == ("passes", 0.0)
-    rest = round(0.8 * ROWS)
-    assert model.trainings == [ROWS, rest], "FP32, and FP32 without what judges"
-    reference = notes["search"]["reference"]
-    assert reference["trained_on"] == rest
-    assert reference["score"] == told["score"] < 0.8, "it has seen none of the samples"
-    assert reference["score"] + 0.02 < reference["fp32"], "and FP32 a fifth of training"
-
-
-def test_a_search_of_numerics_trains_no_second_fp32(learning, tmp_path):
-    model, fp32 = learning
-    notes = searched(model, tmp_path, fp32=fp32, fidelity=None)[1]
-    assert model.trainings == [ROWS]
-    assert notes["search"]["reference"] is None
-
-
-def test_a_search_that_goes_on_trains_the_second_fp32_once(learning, tmp_path, monkeypatch):
-    model, fp32 = learning
-    how = {"fp32": fp32, "allow": "structure", "fidelity": None}
-    judge = Search._judge
-
-    def cut(self, stages, record):
-        if record["class"] == "B":
-            raise Cut
-        judge(self, stages, record)
-
-    monkeypatch.setattr(Search, "_judge", cut)
-    with pytest.raises(Cut):
-        searched(model, tmp_path, **how)
-    monkeypatch.setattr(Search, "_judge", judge)
-    first = searched(model, tmp_path, **how)[1]["search"]
-    assert len(model.trainings) == 2
-    again = searched(model, tmp_path, **how)[1]["search"]
-    assert again["reference"] == first["reference"] is not None, "told of a search that has ended"
-    (path,) = (tmp_path / "kept" / "reference").iterdir()
-    path.write_bytes(b"no weights")
-    with pytest.raises(artifact.ArtifactError, match="reference"):
-        searched(model, tmp_path, **how)
 
 
 def test_without_training_data_the_calibration_split_judges_and_it_is_said(
@@ -297,10 +233,6 @@ def test_the_clock_changes_nothing_in_the_list(model, tmp_path, monkeypatch):
     assert told[0]["pipeline"] != told[1]["pipeline"]
     statuses = [[one["status"] for one in search["trials"]] for search in told]
     assert statuses[0] != statuses[1], "it changes what is skipped"
-
-
-class Cut(BaseException):
-    pass
 
 
 def test_a_stopped_search_goes_on_after_its_last_trial(model, tmp_path, monkeypatch):

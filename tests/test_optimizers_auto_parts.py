@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from auto_subjects import ROWS, Deep, Directions, Dropping, asked
+from auto_subjects import ROWS, Deep, Directions, Dropping, asked, record, timed
 from hypothesis import given
 from hypothesis import strategies as st
 from optimizers_models import MODELS, known, known_technique, target
@@ -18,17 +18,10 @@ import optimizers
 import zoo
 from optimizers import Context, auto_plan, sensitivity
 from optimizers.auto_bench import BLOCKS, MOST, PRECISE, RUNGS, Bench, _interval
-from optimizers.auto_goal import DROPS, OVER, PASSES, Goal, closest, contenders
+from optimizers.auto_goal import DROPS, OVER, Goal, closest, contenders
 from optimizers.auto_plan import Outcomes
-from optimizers.auto_pointless import pointless
 from optimizers.auto_validation import Validation
 from optimizers.auto_ways import Arm, Way, sizes
-
-
-def record(name="x", drop=0.0, error=0.0, status=PASSES, **more):
-    told = {"stages": [[name, {}]], "pipeline": name, "status": status, "reason": None}
-    return {**told, "drop": drop, "drop_error": error, "drop_high": drop + error, **more}
-
 
 # Goals.
 
@@ -47,10 +40,6 @@ def test_what_may_be_over_a_budget_is_over_it():
     assert list(goal.misses(record(**near))) == ["latency"]
     assert goal.misses(record(**{**near, "latency_ms_error": 0.01})) == {}
     assert list(goal.misses(record(bytes=2_000_001))) == ["size"]
-
-
-def timed(name, value, error, **more):
-    return record(name, latency_ms=value, latency_ms_error=error, **more)
 
 
 def test_those_that_may_be_the_best_are_compared_and_no_others():
@@ -233,79 +222,6 @@ def test_a_change_that_saves_no_work_is_joined_with_nothing(monkeypatch):
         "onnxruntime", "openvino",
     ]  # fmt: skip
     assert auto_plan.cls((*stages, ("openvino", {}))) == "B"
-
-
-def test_what_rescues_another_is_skipped_where_that_needs_no_rescue():
-    told = record("static_int8", latency_ms=1.0, latency_ms_error=0.0)
-    told["stages"] = [["static_int8", {"observer": "minmax"}]]
-    of = {"static_int8": told}
-
-    def look(stages):
-        return of.get(stages[-1][0])
-
-    goal = Goal(0.01, "latency")
-    reason = pointless((("qat_int8", {}),), look, [told], goal)
-    assert reason == "static_int8 keeps the accuracy with the same kernels"
-    told["status"] = DROPS
-    assert pointless((("qat_int8", {}),), look, [told], goal) is None
-
-
-def test_code_that_is_generated_alike_is_skipped_where_that_is_far_slower():
-    best = timed("onnxruntime", 1.0, 0.0)
-    alike = timed("aot_inductor", 1.6, 0.0)
-    of = {"aot_inductor": alike}
-
-    def asked(*before):
-        stages = (*before, ("compile", {}))
-        found = [best, alike]
-        return pointless(stages, lambda one: of.get(one[-1][0]), found, Goal(0.01, "latency"))
-
-    told = "aot_inductor keeps the accuracy and costs 1.6 times what onnxruntime does"
-    assert asked() == f"{told}; this one's code is generated in the same way"
-    assert asked(("low_rank", {"ratio": 0.5})).startswith(told)
-    alike["latency_ms"] = 1.4
-    assert asked() is None, "it may be the faster one by so much"
-    alike.update(latency_ms=1.6, status=DROPS)
-    assert asked() is None
-    del of["aot_inductor"]
-    assert asked() is None, "it was not tried"
-
-
-def test_a_milder_change_is_skipped_where_a_stronger_one_does(monkeypatch):
-    known_technique(Dropping, monkeypatch)
-    alone = record("openvino", latency_ms=1.0, latency_ms_error=0.0)
-    strong = record("h_dropping:0.7+openvino")
-    strong["stages"] = [["h_dropping", {"amount": 0.7}], ["openvino", {}]]
-    milder = (("h_dropping", {"amount": 0.5}), ("openvino", {}))
-    goal, records = Goal(0.01, "latency"), [alone, strong]
-
-    def asked(stages=milder):
-        return pointless(stages, lambda _: alone, records, goal)
-
-    assert asked() == "h_dropping:0.7+openvino keeps the accuracy with less work"
-    strong["status"] = DROPS
-    assert asked() is None, "the milder one may keep what the stronger one lost"
-    assert asked((("low_rank", {"ratio": 0.5}), ("openvino", {}))) is None
-    alone["trains"] = True
-    assert "openvino asks for training" in asked()
-
-
-def test_a_variant_is_skipped_where_the_first_one_is_not_among_the_best():
-    best = timed("onnxruntime", 1.0, 0.0)
-    first = timed("openvino_int8", 1.4, 0.0)
-    stages = (("openvino_int8", {"control": True}),)
-    goal = Goal(0.01, "latency")
-
-    def asked(before=()):
-        return pointless((*before, *stages), lambda one: first, [best, first], goal)
-
-    told = "openvino_int8 keeps the accuracy and costs 1.4 times what onnxruntime does"
-    assert asked() == told
-    assert asked((("low_rank", {"ratio": 0.5}),)) == told
-    first["latency_ms"] = 1.2
-    assert asked() is None
-    first |= {"status": DROPS, "latency_ms": 9.0}
-    assert asked() is None, "a variant may rescue it"
 
 
 # The last comparison.
