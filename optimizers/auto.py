@@ -15,6 +15,7 @@ from optimizers.auto_bench import meter
 from optimizers.auto_goal import PASSES, Goal, Record, stages_of
 from optimizers.auto_search import Search
 from optimizers.base import Automatic, Context, Device, Optimized, Refused, Technique, register
+from optimizers.eager import EagerModule
 from zoo import Model
 
 
@@ -86,8 +87,18 @@ def _applied(search: Search, module: nn.Module, context: Context, number: int) -
     chosen = search.records[number]
     stages = [(name, params) for name, params in stages_of(chosen)]
     own = dataclasses.replace(context, workdir=context.workdir / "found", budget={}, kept=None)
+    module = copy.deepcopy(module)
+    made: list[dict[str, Any]] = []
+    # In half precision a stage before the last would leave rounded weights.
+    if len(stages) > 1 and context.target.dtype == "float32":
+        torch.manual_seed(context.seed)
+        before, made = pipeline.apply(stages[:-1], module, own)
+        assert isinstance(before, EagerModule), "the last stage alone ends in a runtime"
+        if search.asked.keep is not None:
+            search.asked.keep(before, made)
+        module = before.module.to("cpu")
     torch.manual_seed(context.seed)
-    optimized, made = pipeline.apply(stages, copy.deepcopy(module), own)
+    optimized, made = pipeline.apply(stages[len(made) :], module, own, made)
     context.made += made
     return optimized
 

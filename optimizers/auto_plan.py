@@ -30,7 +30,8 @@ MILDER = 2
 class Outcomes:
     """What the plan may ask about trials that were made, of structures and architectures alone.
 
-    works: it kept the accuracy and its claims. lighter: it has fewer parameters than FP32.
+    works: it kept the accuracy and its claims. lighter: it has less work to do than FP32 (or, where
+    the smallest is wanted, fewer parameters).
     """
 
     works: Passed
@@ -136,6 +137,8 @@ def _strongest(
         if outcomes.works(at(variants[0], middle)):
             low = middle
             kept.insert(0, at(variants[0], middle))
+            if not outcomes.lighter(kept[0]):  # Nor is a stronger one, by much.
+                return kept
         else:
             high = middle
     if high == len(values):

@@ -38,12 +38,13 @@ from optimizers.auto_goal import (
     passing,
 )
 from optimizers.auto_plan import Outcomes, cls, plan
-from optimizers.auto_pointless import pointless
+from optimizers.auto_pointless import SAVES, pointless
 from optimizers.auto_store import Store
 from optimizers.auto_validation import Validation, Watched
 from optimizers.auto_ways import Arm, Way
 from optimizers.base import Automatic, Context, Optimized, Refused
 from optimizers.eager import EagerModule
+from optimizers.search_cost import macs_of
 from zoo import Unavailable
 
 MOST_COMPARED = 6
@@ -214,11 +215,20 @@ class Search:
             optimized, _ = pipeline.apply(stages[-1:], started.module.to("cpu"), context, before)
         record["trains"] = watched.asked or bool(earlier and earlier["trains"])
         if optimized.module is not None and not optimized.ends:
-            record["lighter"] = _parameters(optimized.module) < _parameters(module)
+            record["lighter"] = self._lighter(optimized.module, module)
         folder = self.store.save(optimized)
         shutil.rmtree(workdir, ignore_errors=True)
         record["bytes"] = sum(artifact.sizes(folder).values())
         return artifact.load(folder, target), folder
+
+    def _lighter(self, made: nn.Module, whole: nn.Module) -> bool:
+        """Fewer parameters and, where it is not the bytes that count, fewer products."""
+        if _parameters(made) >= _parameters(whole):
+            return False
+        if self.goal.field == "bytes":
+            return True
+        batch = self.context.model.example(1)
+        return macs_of(made, self.context.target.cast(batch)) <= SAVES * macs_of(whole, batch)
 
     def _forget(self, record: Record) -> None:
         """Only what may win, or be gone on from, keeps its artifact."""

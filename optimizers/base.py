@@ -53,6 +53,7 @@ class Automatic:
     audit: (artifact, its folder, claims) -> those claims that are not found in it.
     judged_on: how many samples (groups, where they are grouped) the accuracy gate will have, None
         where that is not known. margin: how many standard errors of theirs it adds to a drop.
+    keep: (an eager module, the records of its stages) is told what was found before its last stage.
     """
 
     max_drop: float
@@ -67,6 +68,7 @@ class Automatic:
     audit: Callable[[Optimized, Path, Sequence[str]], list[str]]
     judged_on: int | None = None
     margin: float = 1.645
+    keep: Callable[[Any, list[dict[str, Any]]], None] | None = None
 
 
 @dataclass

@@ -33,11 +33,12 @@ def cost(module: nn.Module, batch: Batch) -> dict[str, int]:
     return {
         "parameters": sum(one.numel() for one in module.parameters()),
         "bytes": sum(one.numel() * one.element_size() for one in module.state_dict().values()),
-        "macs": _macs(module, batch),
+        "macs": macs_of(module, batch),
     }
 
 
-def _macs(module: nn.Module, batch: Batch) -> int:
+def macs_of(module: nn.Module, batch: Batch) -> int:
+    """Multiply-accumulates of one call, attention and recurrent layers counted as products."""
     args, kwargs = batch
     with torch.no_grad(), _in_plain_operators(), FlopCounterMode(display=False) as counter:
         module(*args, **kwargs)

@@ -16,7 +16,7 @@ from gauge.length import Length
 from gauge.order import candidate_first
 from gauge.turns import LockError
 from gauge.verdict import Status
-from suites import keys, matrix
+from suites import adopting, keys, matrix
 from suites.built import Built
 from suites.catalog import ROOT, Catalog
 from suites.deadline import Deadline
@@ -308,7 +308,16 @@ class Engine:
                 shutil.rmtree(workdir, ignore_errors=True)
             # Only now: a search that was stopped, or ran out of time, goes on from here.
             shutil.rmtree(kept, ignore_errors=True)
+            adopting.adopt(self, cell, made, directory)
             return made
+
+        return self.keep(cell, build)
+
+    def keep(self, cell: Cell, build: Callable[[Path, Path], dict[str, Any]]) -> Entry:
+        """The cell's artifact from the cache, or as it is built now.
+
+        build: given the folder for it, and one that outlives a stopped search, returns the meta.
+        """
 
         def make() -> Entry:
             sha256 = self.baseline(cell.model, cell.target).weights.meta["sha256"]

@@ -33,7 +33,7 @@ from gauge.cache import file_digest
 from gauge.opened import Opened
 from optimizers import artifact, pipeline
 from optimizers.eager import EagerModule
-from suites import judges, reopened, stopwatch
+from suites import adopting, judges, reopened, stopwatch
 from suites import world as shared
 from suites.confirming import confirm as confirm
 from suites.edge_jobs import edge_count as edge_count
@@ -180,20 +180,34 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
         workdir=workdir,
         budget=arguments["budget"],
         kept=Path(arguments["kept"]),
-        automatic=judges.automatic(world, arguments["goal"]) if arguments["goal"] else None,
     )
+    directory = Path(arguments["directory"])
+    found: dict[str, Any] = {}
+
+    def keep(before: EagerModule, reports: list[dict[str, Any]]) -> None:
+        (directory / adopting.FOLDER).mkdir()
+        found.update(_saved(world, before, reports, directory / adopting.FOLDER))
+
+    if arguments["goal"]:
+        context.automatic = judges.automatic(world, arguments["goal"], keep)
     torch.manual_seed(world.seed)
     before = arguments["before"]
     module = _continued(world, before) if before else world.fp32()
     with shared.held_out(world.model):
         optimized, reports = pipeline.apply(stages[len(before) :], module, context, before)
-    directory = Path(arguments["directory"])
+    return {**_saved(world, optimized, reports, directory), adopting.FOLDER: found or None}
+
+
+def _saved(
+    world: World, optimized: optimizers.Optimized, reports: list[dict[str, Any]], directory: Path
+) -> dict[str, Any]:
+    """Save an artifact with its outputs, and what its cache entry says of it."""
     # Before saving: what is measured in memory must be what the artifact was before it was saved.
     shared.write_npz(directory / "in_memory.npz", _in_memory(world, optimized))
     (directory / shared.ARTIFACT).mkdir()
     artifact.save(optimized, directory / shared.ARTIFACT)
     return {
-        "weights": arguments["sha256"],
+        "weights": world.arguments["sha256"],
         "stages": reports,
         # An automatic technique's own records are followed by those of what it chose.
         "claims": pipeline.claims(

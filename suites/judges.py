@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,19 @@ from gauge import evidence, fidelity, outputs
 from gauge.margins import PASS_LEVEL
 from gauge.tango import quantile
 from optimizers.base import Automatic
+from optimizers.eager import EagerModule
 from suites import naming
 from suites import world as shared
 from suites.world import World
 
+Keep = Callable[[EagerModule, list[dict[str, Any]]], None]
 
-def automatic(world: World, goal: dict[str, Any]) -> Automatic:
-    """The user's goal with the judges of this world. goal: as suites.goals settles it."""
+
+def automatic(world: World, goal: dict[str, Any], keep: Keep) -> Automatic:
+    """The user's goal with the judges of this world.
+
+    goal: as suites.goals settles it. keep: see Automatic.keep.
+    """
     variants = {name: optimizers.get(name).variants for name in optimizers.names()}
     return Automatic(
         **goal,
@@ -28,6 +34,7 @@ def automatic(world: World, goal: dict[str, Any]) -> Automatic:
         run=run,
         alike=alike,
         audit=functools.partial(audit, world),
+        keep=keep,
         **gate(world.model),
     )
 

@@ -175,6 +175,12 @@ def test_bisection_finds_the_strongest_in_few_trials(bears, count):
     assert best == ([values[wanted - 1]] if wanted else [])
 
 
+def test_what_saves_no_work_is_taken_no_further():
+    scaled = SimpleNamespace(name="x", variants=({"n": 5},), scale=("n", (3, 5, 7, 9)))
+    outcomes = Outcomes(lambda _: True, lambda stages: stages[0][1]["n"] > 5)
+    assert [one[0][1]["n"] for one in auto_plan._strongest(scaled, (), outcomes)] == [5]
+
+
 def test_other_variants_are_tried_one_step_further(monkeypatch):
     variants = (
         {"amount": 0.5, "how": "a"},

@@ -85,6 +85,21 @@ def test_the_command_makes_the_same_artifact_without_a_search(ran, folder):
     assert first["files"] == second["files"]
 
 
+def test_what_comes_before_the_last_stage_is_built_once_and_as_by_its_own_command(ran, folder):
+    """The search leaves it as the cell that it is, for the evidence and for whoever asks for it."""
+    before = evidence(ran)["evidence"]["found"]["pipeline"].split("+")[0]
+    assert f"wide-{before}-cpu: apply" not in ran.output
+    kept = {}
+    for name in ("cache", "fresh"):
+        words = (PLUGIN, POLICY, "--model=wide", f"--technique={before}", *UNTIMED, "-v")
+        out = folder / f"kept-{name}"
+        again = suites(folder / f"b-{name}", folder / name, *words, f"--export={out}")
+        assert (f"wide-{before}-cpu: apply" in again.output) == (name == "fresh")
+        kept[name] = json.loads((out / f"wide-{before}-cpu/artifact/manifest.json").read_text())
+    weights = [one["files"]["weights.safetensors"]["sha256"] for one in kept.values()]
+    assert weights[0] == weights[1]
+
+
 def test_a_cached_search_is_not_made_again_and_another_goal_is(ran, folder):
     again = suites(folder / "o3", folder / "cache", *WORDS, *UNTIMED, "--allow=structure")
     assert again.code == 0, again.output
