@@ -20,6 +20,7 @@ from optimizers import Context, auto_plan, sensitivity
 from optimizers.auto_bench import BLOCKS, MOST, PRECISE, RUNGS, Bench, _interval
 from optimizers.auto_goal import DROPS, OVER, Goal, closest, contenders
 from optimizers.auto_plan import Outcomes
+from optimizers.auto_search import Search
 from optimizers.auto_validation import Validation
 from optimizers.auto_ways import Arm, Way, sizes
 
@@ -173,6 +174,20 @@ def test_bisection_finds_the_strongest_in_few_trials(bears, count):
     wanted = min(bears, count)
     best = [one[0][1]["amount"] for one in result[:1]]
     assert best == ([values[wanted - 1]] if wanted else [])
+
+
+def test_work_is_products_and_where_the_smallest_is_wanted_weights():
+    def lighter(made, whole, wanted="latency"):
+        context = SimpleNamespace(model=Directions(), target=target())
+        return Search._lighter(
+            SimpleNamespace(goal=Goal(0.01, wanted), context=context), made, whole
+        )
+
+    whole = Deep(60)
+    assert lighter(Deep(50), whole)
+    assert not lighter(whole, whole)
+    assert not lighter(Deep(59), whole), "one in sixty blocks"
+    assert lighter(Deep(59), whole, "size")
 
 
 def test_what_saves_no_work_is_taken_no_further():

@@ -69,6 +69,17 @@ def test_goal_choice_command_the_best_and_the_reasons_are_told():
     ]
 
 
+def test_the_fp32_that_structures_were_compared_with_is_told():
+    reference = {"trained_on": 2000, "score": 0.9583, "fp32": 0.9698}
+    lines = plain(dict(details(cell(notes(reference=reference))))["Search"])
+    assert lines[2] == (
+        "structures and architectures were made from, and compared with, FP32 trained on the other "
+        "2000 training samples alone: 0.9583 on these, where FP32 that has seen all scores 0.9698"
+    )
+    for none in (None, {}, {**reference, "score": None}, "x"):
+        assert plain(dict(details(cell(notes(reference=none))))["Search"])[2].startswith("found")
+
+
 def test_the_batch_size_of_a_throughput_is_told_with_its_time_and_memory():
     trials = [trial("onnxruntime:2", sample_ms=0.5, batch=8)]
     goal = {"max_drop": 0.01, "optimise_for": "throughput", "field": "sample_ms"}
