@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import itertools
 import math
 import shutil
@@ -201,10 +202,16 @@ class Search:
         target = self.context.target
         watched = Watched(self.context.model, self.validation.rest)
         workdir = self.context.workdir / f"trial-{len(self.records)}"
-        context = dataclasses.replace(self.context, model=watched.model, workdir=workdir, kept=None)
+        module = self.validation.start(record["class"]).module
+        context = dataclasses.replace(
+            self.context,
+            model=watched.model,
+            workdir=workdir,
+            kept=None,
+            worth=functools.partial(self._worth, module) if record["class"] == "B" else None,
+        )
         # In half precision a stage before the last would have left rounded weights.
         earlier = self.store.of(stages[:-1]) if target.dtype == "float32" else None
-        module = self.validation.start(record["class"]).module
         torch.manual_seed(self.context.seed)
         if earlier is None:
             optimized, _ = pipeline.apply(stages, copy.deepcopy(module), context)
@@ -225,10 +232,26 @@ class Search:
         """Fewer parameters and, where it is not the bytes that count, fewer products."""
         if _parameters(made) >= _parameters(whole):
             return False
-        if self.goal.field == "bytes":
-            return True
+        return self.goal.field == "bytes" or self._left(made, whole) <= SAVES
+
+    def _left(self, made: nn.Module, whole: nn.Module) -> float:
+        """The share of FP32's products that is left.
+
+        made: on the target, or as it is trained, which is where FP32 is.
+        """
         batch = self.context.model.example(1)
-        return macs_of(made, self.context.target.cast(batch)) <= SAVES * macs_of(whole, batch)
+        one = next(made.parameters())
+        trained = one.device.type == "cpu" and one.dtype == torch.float32
+        own = batch if trained else self.context.target.cast(batch)
+        return macs_of(made, own) / macs_of(whole, batch)
+
+    def _worth(self, whole: nn.Module, module: nn.Module) -> None:
+        """Ends a trial that is smaller than FP32 and has as much to do, before it is trained.
+
+        One that is not smaller may run in kernels of its own (2:4 sparsity), which this cannot see.
+        """
+        if _parameters(module) < _parameters(whole) and not self._lighter(module, whole):
+            raise Ended(SKIPPED, f"leaves {self._left(module, whole):.0%} of the products to do")
 
     def _forget(self, record: Record) -> None:
         """Only what may win, or be gone on from, keeps its artifact."""

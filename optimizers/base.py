@@ -88,6 +88,8 @@ class Context:
     kept: Path | None = None
     """A folder (perhaps not there yet) that outlives a stopped `apply` of the same artifact, so
     that the next one goes on; None where nothing is kept."""
+    worth: Callable[[nn.Module], None] | None = None
+    """Asked before a training, which takes long; raises where the module is not worth it."""
     automatic: Automatic | None = None
     """The user's goal and the judges, for a technique that is `automatic`."""
     made: list[dict[str, Any]] = field(default_factory=list)

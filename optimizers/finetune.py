@@ -59,6 +59,8 @@ def finetune(
     does not own a live parameter of the module, or where the teacher changed.
     """
     split = split if split is not None else context.train()
+    if context.worth is not None:
+        context.worth(module)
     if epochs <= 0 or batch < 2 or len(split) < 2:
         raise ValueError(
             "fine-tuning needs epochs > 0 and two samples a step, found "

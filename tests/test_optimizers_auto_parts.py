@@ -16,11 +16,12 @@ from torch import nn
 
 import optimizers
 import zoo
+from gauge.targets import get
 from optimizers import Context, auto_plan, sensitivity
 from optimizers.auto_bench import BLOCKS, MOST, PRECISE, RUNGS, Bench, _interval
 from optimizers.auto_goal import DROPS, OVER, Goal, closest, contenders
 from optimizers.auto_plan import Outcomes
-from optimizers.auto_search import Search
+from optimizers.auto_search import Ended, Search
 from optimizers.auto_validation import Validation
 from optimizers.auto_ways import Arm, Way, sizes
 
@@ -177,17 +178,21 @@ def test_bisection_finds_the_strongest_in_few_trials(bears, count):
 
 
 def test_work_is_products_and_where_the_smallest_is_wanted_weights():
-    def lighter(made, whole, wanted="latency"):
-        context = SimpleNamespace(model=Directions(), target=target())
-        return Search._lighter(
-            SimpleNamespace(goal=Goal(0.01, wanted), context=context), made, whole
-        )
-
-    whole = Deep(60)
-    assert lighter(Deep(50), whole)
-    assert not lighter(whole, whole)
-    assert not lighter(Deep(59), whole), "one in sixty blocks"
-    assert lighter(Deep(59), whole, "size")
+    search, whole = Search.__new__(Search), Deep(60)
+    search.context = SimpleNamespace(model=Directions(), target=get("bf16_cpu"))
+    search.goal = Goal(0.01, "latency")
+    assert search._lighter(Deep(50), whole)
+    assert search._lighter(Deep(50).bfloat16(), whole), "as it is on the target"
+    assert not search._lighter(whole, whole)
+    assert not search._lighter(Deep(59), whole), "one in sixty blocks"
+    # Before a training: what is smaller and has as much to do is not worth it.
+    assert search._worth(whole, Deep(50)) is None
+    assert search._worth(whole, whole) is None, "it may have kernels of its own"
+    with pytest.raises(Ended, match="leaves 98% of the products to do"):
+        search._worth(whole, Deep(59))
+    search.goal = Goal(0.01, "size")
+    assert search._lighter(Deep(59), whole)
+    assert search._worth(whole, Deep(59)) is None
 
 
 def test_what_saves_no_work_is_taken_no_further():

@@ -339,3 +339,18 @@ def test_memory_formats_are_what_they_were():
         laid = module[0].weight.stride()
         train(module, small("pixels", Pixels, network))
         assert module[0].weight.stride() == laid
+
+
+def test_what_is_not_worth_a_training_is_not_trained():
+    module = seeded()
+    before = copy.deepcopy(module.state_dict())
+    told = context(small("clouds", Clouds, network))
+
+    def worth(asked: nn.Module) -> None:
+        assert asked is module
+        raise LookupError("not worth it")
+
+    told.worth = worth
+    with pytest.raises(LookupError, match="not worth it"):
+        finetune.finetune(module, told, epochs=1, learning_rate=1e-2)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
