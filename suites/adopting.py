@@ -29,7 +29,9 @@ def adopt(engine: Engine, cell: Cell, made: dict[str, Any], directory: Path) -> 
     stages = [(one["technique"], one["params"]) for one in before["stages"]]
     name = naming.format_pipeline(stages, engine.catalog.variants())
     earlier = matrix.cell(engine.catalog, cell.model, name, engine.device_of(cell.target))
-    engine.keep(earlier, _moved(directory / FOLDER, before))
+    # A run that knows the cell has it already, or has a reason why not, which is that cell's own.
+    if not engine.known("artifact", earlier):
+        engine.keep(earlier, _moved(directory / FOLDER, before))
     shutil.rmtree(directory / FOLDER)
 
 
