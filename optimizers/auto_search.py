@@ -43,7 +43,7 @@ from optimizers.auto_pointless import SAVES, pointless
 from optimizers.auto_store import Store
 from optimizers.auto_validation import Validation, Watched
 from optimizers.auto_ways import Arm, Way
-from optimizers.base import Automatic, Context, Optimized, Refused
+from optimizers.base import Automatic, Context, Optimized, Refused, get
 from optimizers.eager import EagerModule
 from optimizers.search_cost import macs_of
 from zoo import Unavailable
@@ -221,7 +221,9 @@ class Search:
             before = [{"seconds": 0.0, **one} for one in started.stages]
             optimized, _ = pipeline.apply(stages[-1:], started.module.to("cpu"), context, before)
         record["trains"] = watched.asked or bool(earlier and earlier["trains"])
-        if optimized.module is not None and not optimized.ends:
+        # Of no other it is asked; products of quantised layers cannot be counted.
+        structure = get(stages[-1][0]).changes != "numerics" and not optimized.ends
+        if structure and optimized.module is not None:
             record["lighter"] = self._lighter(optimized.module, module)
         folder = self.store.save(optimized)
         shutil.rmtree(workdir, ignore_errors=True)
