@@ -68,8 +68,8 @@ class Search:
         self.context, self.goal = context, goal
         self.asked: Automatic = context.automatic
         self.store = Store(context.kept or context.workdir)
-        placed = self.asked.baseline_target.place(copy.deepcopy(module).eval())
         self.validation = Validation(context, self.asked, module, self.store.folder / "reference")
+        placed = self.validation.whole.placed
         self.benches = benches(goal, context, self.asked, placed, self.store.costs)
         self.store.keep_costs({name: one.known for name, one in self.benches.items()})
 
@@ -170,7 +170,8 @@ class Search:
         if "drop" in self.goal.misses(record):
             raise Ended(DROPS, _lost(record, self.goal.max_drop))
         names = pipeline.claims(stages, self.context.target)
-        missing = self.asked.audit(optimized, folder, names)
+        start = self.validation.start(record["class"])
+        missing = self.asked.audit(optimized, folder, names, start.placed)
         if missing:
             raise Ended(UNFOUND, ", ".join(missing))
         if self.benches:

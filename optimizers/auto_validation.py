@@ -50,9 +50,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Start:
-    """FP32 on the CPU, as trials start from it, and its answers, with which theirs are compared."""
+    """FP32 on the CPU, as trials start from it, and on its device, with its answers there."""
 
     module: nn.Module
+    placed: nn.Module
     parts: list[Part]
     few: Part
 
@@ -92,9 +93,8 @@ class Validation:
     def _start(self, module: nn.Module) -> Start:
         placed = self.asked.baseline_target.place(copy.deepcopy(module).eval())
         few = _spread(self.splits[-1], WHOLE)
-        return Start(
-            module, [self._part(placed, one) for one in self.splits], self._part(placed, few)
-        )
+        parts = [self._part(placed, one) for one in self.splits]
+        return Start(module, placed, parts, self._part(placed, few))
 
     def _part(self, baseline: nn.Module, split: Split) -> Part:
         if len(split) > WHOLE:

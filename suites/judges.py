@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 import optimizers
 import zoo
 from gauge import evidence, fidelity, outputs
@@ -67,7 +69,9 @@ def alike(reference: Any, found: Any, labels: Any) -> tuple[str | None, float | 
     return None, told["cosine"] if told["agreement"] is None else told["agreement"]
 
 
-def audit(world: World, candidate: Any, directory: Path, claims: Sequence[str]) -> list[str]:
+def audit(
+    world: World, candidate: Any, directory: Path, claims: Sequence[str], baseline: nn.Module
+) -> list[str]:
     """Claims that gauge does not find in an artifact, with what it found instead.
 
     What a last stage hides is not asked for here: it was, of the stages before.
@@ -75,7 +79,7 @@ def audit(world: World, candidate: Any, directory: Path, claims: Sequence[str]) 
     batch = candidate.batch or shared.EVALUATION_BATCH
     subject = evidence.Subject(
         candidate=candidate,
-        baseline=world.baseline(),
+        baseline=baseline,
         batch=world.target.cast(world.example(batch)),
         directory=directory,
         target=world.target,

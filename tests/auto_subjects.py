@@ -268,9 +268,9 @@ MORE = (Crammed, Fixed, Compiled, Threaded, Forgetting)
 """How artifacts are run: for tests of that alone."""
 
 
-def asked(model: zoo.Model, module: nn.Module, **changes: Any) -> Automatic:
+def asked(model: zoo.Model, **changes: Any) -> Automatic:
     """The goal of a search, with gauge's own judges."""
-    world = SimpleNamespace(baseline=lambda: module, target=target(), example=model.example)
+    world = SimpleNamespace(target=target(), example=model.example)
     goal = {"max_drop": 0.02, "optimise_for": "latency", "allow": "numerics", "batch": 8}
     variants = {name: optimizers.get(name).variants for name in optimizers.names()}
     return Automatic(
@@ -296,18 +296,17 @@ def ready(monkeypatch: Any) -> Directions:
     return known(Directions(), monkeypatch)
 
 
-def context(model, folder, *, trials="all", budget=None, seed=0, fp32=None, **goal):
-    module = Deep().eval() if fp32 is None else fp32
+def context(model, folder, *, trials="all", budget=None, seed=0, **goal):
     return Context(
         model, target(), {"trials": trials}, seed=seed, workdir=folder / "work",
-        budget=budget or {}, kept=folder / "kept", automatic=asked(model, module, **goal),
+        budget=budget or {}, kept=folder / "kept", automatic=asked(model, **goal),
     )  # fmt: skip
 
 
 def searched(model, folder, *, fp32=None, **how):
     """(artifact, notes, the records of the stages that were found). fp32: instead of a Deep."""
     module = Deep().eval() if fp32 is None else fp32
-    own = context(model, folder, fp32=fp32, **how)
+    own = context(model, folder, **how)
     with held_out(model):
         optimized, stages = pipeline.apply([("auto", own.params)], module, own)
     return optimized, stages[0]["notes"], stages[1:]

@@ -71,7 +71,7 @@ def test_the_closest_misses_least_by_its_worst_side():
 def validated(module, monkeypatch, tmp_path, model=None, **goal):
     model = known(model or Directions(), monkeypatch)
     context = Context(model, target(), {}, seed=0, workdir=tmp_path)
-    return Validation(context, asked(model, module, **goal), module, tmp_path / "reference")
+    return Validation(context, asked(model, **goal), module, tmp_path / "reference")
 
 
 def test_the_drop_and_its_error_are_those_of_the_samples(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from optimizers_models import known
 
 from optimizers import artifact
 from optimizers.auto_search import Search
+from suites import judges
 
 
 @pytest.fixture
@@ -34,6 +35,24 @@ def test_what_fp32_knows_by_heart_is_no_loss_of_a_trial(learning, tmp_path):
     assert reference["trained_on"] == rest
     assert reference["score"] == told["score"] < 0.8, "it has seen none of the samples"
     assert reference["score"] + 0.02 < reference["fp32"], "and FP32 a fifth of training"
+
+
+def test_claims_are_looked_for_beside_the_fp32_that_a_trial_was_made_from(
+    learning, tmp_path, monkeypatch
+):
+    """A student's teacher is that one, and evidence holds the two together by their weights."""
+    model, fp32 = learning
+    beside = {}
+    audit = judges.audit
+
+    def watched(world, candidate, directory, claims, baseline):
+        seen = int(baseline.seen.isfinite().all(1).sum())
+        beside.setdefault(type(candidate.module).__name__, seen)
+        return audit(world, candidate, directory, claims, baseline)
+
+    monkeypatch.setattr(judges, "audit", watched)
+    searched(model, tmp_path, fp32=fp32, allow="structure", fidelity=None)
+    assert beside == {"Deep": ROWS, "Learned": round(0.8 * ROWS)}
 
 
 def test_a_search_of_numerics_trains_no_second_fp32(learning, tmp_path):
