@@ -183,7 +183,7 @@ def _drop(lost: Tensor, groups: list[tuple[int, int]], asked: Automatic) -> dict
     count = len(lost)
     drop = high = float(lost.mean())
     error = max(math.sqrt(sum(one**2 for one in sums.values())), 1.0) / count
-    enough = len(sums) * asked.max_drop >= LEAST_STEPS
+    enough = count * asked.max_drop >= LEAST_STEPS
     if enough:
         gate = error * math.sqrt(len(sums) / asked.judged_on) if asked.judged_on else 0.0
         high = drop + max(error, asked.margin * gate + LIKELY * math.hypot(error, gate))
