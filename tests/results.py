@@ -265,8 +265,9 @@ def _automatic(kept: Kept) -> list[str]:
         " class that auto was allowed, each run with nothing cached but the weights. The ratio is"
         " above 1 where what auto found is faster; 95 % intervals over processes. The goal is at"
         " least as good, in at most a third of the time. The matrix's best is chosen by the"
-        " evaluation split, which auto never sees: it decides by 280 (digits_mlp) or 960 other"
-        " samples, and may turn down what would have passed."
+        " evaluation split, which auto never sees: it decides by 120 to 960 other"
+        " samples, and may turn down what would have passed. A row that is not here was not"
+        " measured."
     )
     return [told, "", *results_auto.table(rows)]
 
