@@ -106,9 +106,11 @@ def _fruitless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str
             alone = of(one["stages"][-1:]) or {}
             if goal.field in one and goal.field in alone:
                 found.append((one[goal.field] / alone[goal.field], one, alone))
-    if len(found) < ENOUGH or min(share for share, _, _ in found) <= SAVES:
+    if len(found) < ENOUGH:
         return None
     share, one, alone = min(found, key=lambda told: told[0])
+    if share <= SAVES:
+        return None
     return f"{one['pipeline']} costs {share:.2f} times what {alone['pipeline']} does"
 
 

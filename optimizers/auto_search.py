@@ -265,10 +265,9 @@ class Search:
 def _lost(record: Record, most: float) -> str:
     """What a trial drops, and what keeps that from being good enough."""
     drop, error = record["drop"], record["drop_error"]
-    if error is None:
-        return f"drops {100 * drop:.2f} points on validation"
-    told = f"drops {100 * drop:.2f} ± {100 * error:.2f} points on validation"
-    if drop + error > most:
+    apart = "" if error is None else f" ± {100 * error:.2f}"
+    told = f"drops {100 * drop:.2f}{apart} points on validation"
+    if error is None or drop + error > most:
         return told
     return f"{told}, which the accuracy gate's own samples may well leave undecided"
 

@@ -14,6 +14,7 @@ import optimizers
 import zoo
 from optimizers import Context, EagerModule, Technique, auto_bench, own_threads, pipeline
 from optimizers.auto_goal import PASSES
+from optimizers.auto_search import Search
 from optimizers.base import Automatic
 from suites import judges, naming
 from suites.world import held_out
@@ -148,6 +149,18 @@ class Dropping(Cutting):
 
 class Cut(BaseException):
     """Ends a search in the middle, as a killed process does."""
+
+
+def cut_where(monkeypatch: Any, wanted: Any) -> None:
+    """End every search at the trials of which the record is wanted, before they are judged."""
+    judge = Search._judge
+
+    def cut(self, stages, record):
+        if wanted(record):
+            raise Cut
+        judge(self, stages, record)
+
+    monkeypatch.setattr(Search, "_judge", cut)
 
 
 class Learned(Deep):

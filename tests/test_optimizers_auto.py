@@ -15,6 +15,7 @@ from auto_subjects import (
     Directions,
     by_name,
     context,
+    cut_where,
     only,
     searched,
 )
@@ -263,14 +264,7 @@ def test_a_stopped_search_goes_on_after_its_last_trial(model, tmp_path, monkeypa
 
 
 def test_a_trial_that_ends_its_process_is_not_begun_for_ever(model, tmp_path, monkeypatch):
-    judge = Search._judge
-
-    def dying(self, stages, record):
-        if record["pipeline"] == "b_fastest":
-            raise Cut
-        judge(self, stages, record)
-
-    monkeypatch.setattr(Search, "_judge", dying)
+    cut_where(monkeypatch, lambda record: record["pipeline"] == "b_fastest")
     for _ in range(auto_store.TRIES):
         with pytest.raises(Cut):
             searched(model, tmp_path)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import auto_subjects
 import pytest
-from auto_subjects import ROWS, Cut, Learning, by_name, only, searched
+from auto_subjects import ROWS, Cut, Learning, by_name, cut_where, only, searched
 from optimizers_models import known
 
 from optimizers import artifact
-from optimizers.auto_search import Search
 from suites import judges
 
 
@@ -65,17 +64,10 @@ def test_a_search_of_numerics_trains_no_second_fp32(learning, tmp_path):
 def test_a_search_that_goes_on_trains_the_second_fp32_once(learning, tmp_path, monkeypatch):
     model, fp32 = learning
     how = {"fp32": fp32, "allow": "structure", "fidelity": None}
-    judge = Search._judge
-
-    def cut(self, stages, record):
-        if record["class"] == "B":
-            raise Cut
-        judge(self, stages, record)
-
-    monkeypatch.setattr(Search, "_judge", cut)
-    with pytest.raises(Cut):
-        searched(model, tmp_path, **how)
-    monkeypatch.setattr(Search, "_judge", judge)
+    with monkeypatch.context() as patch:
+        cut_where(patch, lambda record: record["class"] == "B")
+        with pytest.raises(Cut):
+            searched(model, tmp_path, **how)
     first = searched(model, tmp_path, **how)[1]["search"]
     assert len(model.trainings) == 2
     again = searched(model, tmp_path, **how)[1]["search"]
