@@ -89,8 +89,7 @@ def _applied(search: Search, module: nn.Module, context: Context, number: int) -
     own = dataclasses.replace(context, workdir=context.workdir / "found", budget={}, kept=None)
     module = copy.deepcopy(module)
     made: list[dict[str, Any]] = []
-    # Stages before the last work on FP32's own target, as those of any pipeline do.
-    if len(stages) > 1 and context.target.name == search.asked.baseline_target.name:
+    if len(stages) > 1 and search.asked.goes_on(context.target):
         torch.manual_seed(context.seed)
         before, made = pipeline.apply(stages[:-1], module, own)
         assert isinstance(before, EagerModule), "the last stage alone ends in a runtime"

@@ -18,7 +18,7 @@ stages, pipeline (its name), class, status, reason, seconds; then, as far as it 
 drop_error (one standard error), drop_high (what must be within the drop), alike, bytes; latency_ms,
 sample_ms, joules, each with `…_error` (half width of the 95 % interval, as a share); batch, where
 throughput is asked for, the size that gave most of it; threads, and `made` (the stages with them),
-where fewer than the run's cost less.
+where fewer than the run's cost less; vain, where it was skipped since it would be no faster.
 """
 
 PASSES, DROPS, OVER, SKIPPED = "passes", "drops", "over budget", "skipped"

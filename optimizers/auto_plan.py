@@ -30,12 +30,14 @@ MILDER = 2
 class Outcomes:
     """What the plan may ask about trials that were made, of structures and architectures alone.
 
-    works: it kept the accuracy and its claims. lighter: it has less work to do than FP32 (or, where
-    the smallest is wanted, fewer parameters).
+    works: it kept the accuracy and its claims. lighter: it has less work to do than without its
+    last stage (or, where the smallest is wanted, fewer parameters). vain: it was not made, since it
+    would have been no faster.
     """
 
     works: Passed
     lighter: Passed
+    vain: Passed
 
 
 def techniques(allow: str) -> dict[str, list[Technique]]:
@@ -139,6 +141,8 @@ def _strongest(
             kept.insert(0, at(variants[0], middle))
             if not outcomes.lighter(kept[0]):  # Nor is a stronger one, by much.
                 return kept
+        elif outcomes.vain(at(variants[0], middle)):
+            low = middle  # A stronger one has less to do.
         else:
             high = middle
     if high == len(values):

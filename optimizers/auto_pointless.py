@@ -11,7 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 import optimizers.base
-from optimizers.auto_goal import KEEPING, PASSES, SKIPPED, Goal, Record, Stages, key
+from optimizers.auto_goal import (
+    DROPS,
+    KEEPING,
+    PASSES,
+    SKIPPED,
+    UNLIKE,
+    Goal,
+    Record,
+    Stages,
+    key,
+)
+from optimizers.base import Technique
 
 FAR = 1.5
 """A last stage that costs so many times what the best one does is not tried after other stages:
@@ -30,6 +41,9 @@ def pointless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str 
     """Why this trial need not be made, or None."""
     *before, (name, params) = stages
     technique = optimizers.base.get(name)
+    cheaper = _cheaper(stages, of)
+    if cheaper is not None:
+        return f"{cheaper['pipeline']} keeps the accuracy, and this would cost no less"
     if technique.changes != "numerics":
         return None
     for other in technique.rescues:
@@ -38,7 +52,7 @@ def pointless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str 
                 return f"{one['pipeline']} keeps the accuracy with the same kernels"
     if before:
         reason = (
-            _known(of(((name, params),)), records, goal)
+            _known(_cheaper(stages[-1:], of) or of(stages[-1:]), records, goal)
             or _stronger(stages, records)
             or _fruitless(stages, of, records, goal)
         )
@@ -46,9 +60,15 @@ def pointless(stages: Stages, of: Of, records: list[Record], goal: Goal) -> str 
             return reason
     for other in technique.akin:
         for one in _variants(tuple(before), other, of):
-            reason = _costly(one, records, goal, FAR)
+            reason = _costly(one, records, goal, FAR * technique.quicker)
             if reason:
                 return f"{reason}; this one's code is generated in the same way"
+    if _spares(technique, params):
+        for one in records:
+            *earlier, (other, chosen) = one["stages"]
+            spares = _spares(optimizers.base.get(other), chosen)
+            if spares and one["status"] in (DROPS, UNLIKE) and key(earlier) == key(before):
+                return f"{one['pipeline']} leaves layers in FP32 too: {one['reason']}"
     first = dict((technique.variants or ({},))[0])
     return None if params == first else _sibling(of((*before, (name, first))), records, goal)
 
@@ -60,14 +80,43 @@ def _variants(before: Stages, name: str, of: Of) -> list[Record]:
     return [one for one in found if one is not None]
 
 
-def _best(records: list[Record], goal: Goal, most: float = math.inf) -> tuple[float, str]:
-    """The least that a trial costs at most, and its name. most: stages that it may have."""
+def _spares(technique: Technique, params: dict[str, Any]) -> bool:
+    return technique.sparing is not None and params[technique.sparing[0]] == technique.sparing[1]
+
+
+def _cheaper(stages: Stages, of: Of) -> Record | None:
+    """An earlier variant of the last stage that keeps the accuracy and can cost no more.
+
+    What leaves no layers in FP32 costs no more than what does.
+    """
+    *before, (name, params) = stages
+    technique = optimizers.base.get(name)
+    free = set(technique.costless)
+    if technique.sparing is not None and _spares(technique, params):
+        free.add(technique.sparing[0])
+    for variant in technique.variants if free else ():
+        like = {one: variant[one] if one in free else value for one, value in params.items()}
+        if like == params:
+            break
+        found = of((*before, (name, like)))
+        if found is not None and found["status"] in KEEPING:
+            return found
+    return None
+
+
+def _best(records: list[Record], goal: Goal, last: bool = False) -> tuple[float, str]:
+    """The least that a trial costs at most, and its name. last: of last stages by themselves."""
     costs = [
         (goal.cost(one)[1], one["pipeline"])
         for one in records
-        if one["status"] == PASSES and len(one["stages"]) <= most
+        if one["status"] == PASSES and not (last and _changes(one["stages"]))
     ]
     return min(costs, default=(math.inf, ""))
+
+
+def _changes(stages: Any) -> bool:
+    """Whether it is more than a stage that changes numerics alone."""
+    return len(stages) > 1 or optimizers.base.get(stages[0][0]).changes != "numerics"
 
 
 def _known(alone: Record | None, records: list[Record], goal: Goal) -> str | None:
@@ -78,7 +127,7 @@ def _known(alone: Record | None, records: list[Record], goal: Goal) -> str | Non
         return f"{alone['pipeline']} by itself, {alone['status']}: {alone['reason']}"
     if alone.get("trains"):
         return f"{alone['pipeline']} asks for training, and what comes before it has had that"
-    best, name = _best(records, goal, most=1)
+    best, name = _best(records, goal, last=True)
     least = goal.cost(alone)[0]
     if math.isfinite(least) and least > FAR * best:
         return f"{alone['pipeline']} by itself costs {least / best:.1f} times what {name} does"

@@ -39,13 +39,13 @@ from optimizers.auto_goal import (
     passing,
 )
 from optimizers.auto_plan import Outcomes, cls, plan
-from optimizers.auto_pointless import SAVES, pointless
+from optimizers.auto_pointless import pointless
 from optimizers.auto_store import Store
 from optimizers.auto_validation import Validation, Watched
 from optimizers.auto_ways import Arm, Way
+from optimizers.auto_worth import Worth
 from optimizers.base import Automatic, Context, Optimized, Refused, get
 from optimizers.eager import EagerModule
-from optimizers.search_cost import macs_of
 from zoo import Unavailable
 
 MOST_COMPARED = 6
@@ -100,7 +100,11 @@ class Search:
             record = self.store.of(stages)
             return record is not None and bool(record.get("lighter"))
 
-        return Outcomes(works, lighter)
+        def vain(stages: Stages) -> bool:
+            record = self.store.of(stages)
+            return record is not None and bool(record.get("vain"))
+
+        return Outcomes(works, lighter, vain)
 
     def choose(self) -> tuple[int | None, dict[int, dict[str, float]]]:
         """The number of the best passing trial, else of the closest, and the last comparison."""
@@ -204,57 +208,52 @@ class Search:
         watched = Watched(self.context.model, self.validation.rest)
         workdir = self.context.workdir / f"trial-{len(self.records)}"
         module = self.validation.start(record["class"]).module
+        before: Stages = ()
+        made: list[dict[str, Any]] = []
+        if len(stages) > 1 and self.asked.goes_on(target):
+            before = stages[:-1]
+            started = self.store.load(self.store.known[key(before)], target)
+            assert isinstance(started, EagerModule), "the last stage alone ends in a runtime"
+            module, made = started.module.to("cpu"), [{"seconds": 0.0, **o} for o in started.stages]
         context = dataclasses.replace(
             self.context,
             model=watched.model,
             workdir=workdir,
             kept=None,
-            worth=functools.partial(self._worth, module) if record["class"] == "B" else None,
+            exported=self._exported(stages, before),
         )
-        # In half precision a stage before the last would have left rounded weights.
-        earlier = self.store.of(stages[:-1]) if target.dtype == "float32" else None
+        worth = Worth(module, before, context, self.goal, self.records, self.benches)
+        # Products of quantised layers cannot be counted.
+        changes = get(stages[-1][0]).changes != "numerics"
+        if changes:
+            context = dataclasses.replace(
+                context, worth=functools.partial(self._ask, worth, record)
+            )
         torch.manual_seed(self.context.seed)
-        if earlier is None:
-            optimized, _ = pipeline.apply(stages, copy.deepcopy(module), context)
-        else:
-            started = self.store.load(self.store.known[key(stages[:-1])], target)
-            assert isinstance(started, EagerModule)
-            before = [{"seconds": 0.0, **one} for one in started.stages]
-            optimized, _ = pipeline.apply(stages[-1:], started.module.to("cpu"), context, before)
+        todo = stages[len(before) :]
+        optimized, _ = pipeline.apply(todo, copy.deepcopy(module), context, made)
+        earlier = self.store.of(before)
         record["trains"] = watched.asked or bool(earlier and earlier["trains"])
-        # Of no other it is asked; products of quantised layers cannot be counted.
-        structure = get(stages[-1][0]).changes != "numerics" and not optimized.ends
-        if structure and optimized.module is not None:
-            record["lighter"] = self._lighter(optimized.module, module)
+        if changes and optimized.module is not None and not optimized.ends:
+            record["lighter"] = worth.lighter(optimized.module)
         folder = self.store.save(optimized)
         shutil.rmtree(workdir, ignore_errors=True)
         record["bytes"] = sum(artifact.sizes(folder).values())
         return artifact.load(folder, target), folder
 
-    def _lighter(self, made: nn.Module, whole: nn.Module) -> bool:
-        """Fewer parameters and, where it is not the bytes that count, fewer products."""
-        if _parameters(made) >= _parameters(whole):
-            return False
-        return self.goal.field == "bytes" or self._left(made, whole) <= SAVES
+    def _exported(self, stages: Stages, before: Stages) -> Path | None:
+        """Where all that change the same module's numerics alone keep its export."""
+        if len(stages) > len(before) + 1 or get(stages[-1][0]).changes != "numerics":
+            return None
+        module = self.store.known[key(before)] if before else "fp32"
+        return self.context.workdir / "exported" / str(module)
 
-    def _left(self, made: nn.Module, whole: nn.Module) -> float:
-        """The share of FP32's products that is left.
-
-        made: on the target, or as it is trained, which is where FP32 is.
-        """
-        batch = self.context.model.example(1)
-        one = next(made.parameters())
-        trained = one.device.type == "cpu" and one.dtype == torch.float32
-        own = batch if trained else self.context.target.cast(batch)
-        return macs_of(made, own) / macs_of(whole, batch)
-
-    def _worth(self, whole: nn.Module, module: nn.Module) -> None:
-        """Ends a trial that is smaller than FP32 and has as much to do, before it is trained.
-
-        One that is not smaller may run in kernels of its own (2:4 sparsity), which this cannot see.
-        """
-        if _parameters(module) < _parameters(whole) and not self._lighter(module, whole):
-            raise Ended(SKIPPED, f"leaves {self._left(module, whole):.0%} of the products to do")
+    def _ask(self, worth: Worth, record: Record, module: nn.Module) -> None:
+        """Ends a trial before a training that is not worth it."""
+        reason = worth.in_vain(module)
+        if reason:
+            record["vain"] = True
+            raise Ended(SKIPPED, reason)
 
     def _forget(self, record: Record) -> None:
         """Only what may win, or be gone on from, keeps its artifact."""
@@ -274,7 +273,3 @@ def _lost(record: Record, most: float) -> str:
 
 def _odd(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(one.numel() for one in module.parameters())

@@ -71,6 +71,13 @@ class Automatic:
     margin: float = 1.645
     keep: Callable[[Any, list[dict[str, Any]]], None] | None = None
 
+    def goes_on(self, target: Device) -> bool:
+        """Whether what comes before a last stage can be taken from a trial of its own.
+
+        On FP32's own target alone: elsewhere its weights are rounded, or its place is another.
+        """
+        return target.name == self.baseline_target.name
+
 
 @dataclass
 class Context:
@@ -90,7 +97,11 @@ class Context:
     """A folder (perhaps not there yet) that outlives a stopped `apply` of the same artifact, so
     that the next one goes on; None where nothing is kept."""
     worth: Callable[[nn.Module], None] | None = None
-    """Asked before a training, which takes long; raises where the module is not worth it."""
+    """Asked before a training that leaves the structure as it is, which takes long; raises where
+    the module is not worth it."""
+    exported: Path | None = None
+    """Where an export of the module that `apply` gets is kept for others of the same module, or is
+    already; None where there are no others."""
     automatic: Automatic | None = None
     """The user's goal and the judges, for a technique that is `automatic`."""
     made: list[dict[str, Any]] = field(default_factory=list)
@@ -165,6 +176,10 @@ class Technique:
         none of them keeps the accuracy.
     akin: techniques that generate their code in the same way: a search skips this one where one of
         them keeps the accuracy and is far slower than the best.
+    quicker: how many times less than theirs its code may take.
+    sparing: (parameter, value) with which it leaves in FP32 the layers that bear the change worst.
+    costless: parameters that make a call no cheaper: a search tries their other values only where
+        the first ones do not keep the accuracy.
     compiles: whether it builds machine code, which takes long: a search tries it late.
     """
 
@@ -181,6 +196,9 @@ class Technique:
     scale: ClassVar[tuple[str, tuple[float, ...]] | None] = None
     rescues: ClassVar[tuple[str, ...]] = ()
     akin: ClassVar[tuple[str, ...]] = ()
+    quicker: ClassVar[float] = 1.0
+    sparing: ClassVar[tuple[str, Any] | None] = None
+    costless: ClassVar[tuple[str, ...]] = ()
     compiles: ClassVar[bool] = False
 
     def refuses(self, model: Model, target: Device) -> str | None:

@@ -39,6 +39,7 @@ class Distill(Technique):
         {"temperature": 8.0, "alpha": 0.9},
         {"temperature": 4.0, "alpha": 0.5},
     )
+    costless = ("temperature", "alpha")
     standard = ("digits_mlp", "resnet18")
 
     def refuses(self, model: Model, target: Device) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def export(module: nn.Module, context: Context) -> OnnxModel:
 
     Raises Refused naming operator, exporter and opset where there is no export, and RuntimeError
     for a graph that takes one batch size only or computes something else than the module.
-    A parameter `threads` of the technique's is the session's.
+    A parameter `threads` of the technique's is the session's. The file comes from the context's
+    `exported`, where it is there, and is kept there otherwise; it is checked in any case.
     """
     threads = own_threads.asked(context)
     module = context.target.place(module)
@@ -42,7 +44,7 @@ def export(module: nn.Module, context: Context) -> OnnxModel:
         calls = _calls(module, context)
         # Before the export: tracing may leave traces in the module.
         structure, expected = _results(module, calls)
-        taken = _write(module, calls, path, context)
+        taken = _kept(path, context.exported) or _write(module, calls, path, context)
         interface = _interface(calls[_TRACED], taken, structure)
         context.notes["dropped"] = [*interface.constants, *interface.unused]
         context.notes["opset"] = OPSET
@@ -140,13 +142,34 @@ def _write(module: nn.Module, calls: dict[int, Call], path: Path, context: Conte
         # DYNAMIC lets the exporter try a second way of tracing where the first bakes the batch
         # in. Where all of them do, AUTO lets it, and the check shows what that means.
         try:
-            return _export(module, calls, path, dimension.DYNAMIC)
+            taken = _export(module, calls, path, dimension.DYNAMIC)
         except torch.onnx.OnnxExporterError:
-            return _export(module, calls, path, dimension.AUTO)
+            taken = _export(module, calls, path, dimension.AUTO)
     except torch.onnx.OnnxExporterError as error:
         raise Refused(
             f"{EXPORTER} (opset {OPSET}) cannot export {context.model.full_name}: {_cause(error)}"
         ) from error
+    if context.exported is not None:
+        _keep(path, context.exported)
+    return taken
+
+
+def _kept(path: Path, folder: Path | None) -> list[str]:
+    """Copies an export that is there already; its inputs' names, none where there is none."""
+    if folder is None or not folder.exists():
+        return []
+    shutil.copytree(folder, path.parent, dirs_exist_ok=True)
+    return [one.name for one in onnx.load(path, load_external_data=False).graph.input]
+
+
+def _keep(path: Path, folder: Path) -> None:
+    """The folder is there with all files of the export (large weights have their own), or not."""
+    unfinished = folder.with_name(folder.name + ".new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for one in path.parent.glob(f"{path.name}*"):
+        shutil.copy2(one, unfinished)
+    unfinished.rename(folder)
 
 
 def _export(module: nn.Module, calls: dict[int, Call], path: Path, dimension: Any) -> list[str]:

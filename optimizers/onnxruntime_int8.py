@@ -55,6 +55,7 @@ class OnnxRuntimeInt8(Technique):
         {"granularity": "tensor", "keep": "none", "threads": "all"},
         {"granularity": "channel", "keep": "auto", "threads": "all"},
     )
+    sparing = ("keep", "auto")
 
     def refuses(self, model: Model, target: Device) -> str | None:
         if target.dtype != "float32":

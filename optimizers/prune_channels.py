@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import torch
@@ -101,11 +102,13 @@ class PruneChannels(Technique):
                 cut(module, one, scores[one.name], leave, batch, products.get(one.name))
             slim_notes.lay_channels_last(module, laid)
             statistics.renew(module, train)
+            # More goes after it: what is left now does not tell what is worth it.
+            whole = step == STEPS
             told.append(
                 finetune(
                     module,
-                    context,
-                    epochs=max(EPOCHS, LEAST * BATCH / len(train)) * (2 if step == STEPS else 1),
+                    context if whole else dataclasses.replace(context, worth=None),
+                    epochs=max(EPOCHS, LEAST * BATCH / len(train)) * (2 if whole else 1),
                     learning_rate=RATE if train.labels is not None else RATE_UNLABELLED,
                     teacher=teacher,
                     alpha=ALPHA,

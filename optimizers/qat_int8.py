@@ -43,6 +43,8 @@ class QatInt8(Technique):
     claims = ("integer_kernels", "runtime", "trained_quantised")
     standard = ("mobilenet_v3_small",)
     compiles = True
+    akin = ("aot_inductor",)
+    quicker = 4.0
     rescues = ("static_int8",)
 
     def refuses(self, model: Model, target: Device) -> str | None:

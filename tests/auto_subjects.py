@@ -340,7 +340,14 @@ def only(monkeypatch, *names):
 
 def record(name="x", drop=0.0, error=0.0, status=PASSES, **more):
     told = {"stages": [[name, {}]], "pipeline": name, "status": status, "reason": None}
-    return {**told, "drop": drop, "drop_error": error, "drop_high": drop + error, **more}
+    return {
+        **told,
+        "trains": False,
+        "drop": drop,
+        "drop_error": error,
+        "drop_high": drop + error,
+        **more,
+    }
 
 
 def timed(name, value, error, **more):

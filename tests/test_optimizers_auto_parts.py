@@ -16,12 +16,10 @@ from torch import nn
 
 import optimizers
 import zoo
-from gauge.targets import get
 from optimizers import Context, auto_plan, sensitivity
 from optimizers.auto_bench import BLOCKS, MOST, PRECISE, RUNGS, Bench, _interval
 from optimizers.auto_goal import DROPS, OVER, Goal, closest, contenders
 from optimizers.auto_plan import Outcomes
-from optimizers.auto_search import Ended, Search
 from optimizers.auto_validation import Validation
 from optimizers.auto_ways import Arm, Way, sizes
 
@@ -168,7 +166,7 @@ def test_bisection_finds_the_strongest_in_few_trials(bears, count):
     def works(stages):
         return strong[stages[0][1]["amount"]] < bears
 
-    outcomes = Outcomes(works, lambda _: True)
+    outcomes = Outcomes(works, lambda _: True, lambda _: False)
     tried, result = [], None
     steps = auto_plan._strongest(scaled, (), outcomes)
     while result is None:
@@ -182,28 +180,30 @@ def test_bisection_finds_the_strongest_in_few_trials(bears, count):
     assert best == ([values[wanted - 1]] if wanted else [])
 
 
-def test_work_is_products_and_where_the_smallest_is_wanted_weights():
-    search, whole = Search.__new__(Search), Deep(60)
-    search.context = SimpleNamespace(model=Directions(), target=get("bf16_cpu"))
-    search.goal = Goal(0.01, "latency")
-    assert search._lighter(Deep(50), whole)
-    assert search._lighter(Deep(50).bfloat16(), whole), "as it is on the target"
-    assert not search._lighter(whole, whole)
-    assert not search._lighter(Deep(59), whole), "one in sixty blocks"
-    # Before a training: what is smaller and has as much to do is not worth it.
-    assert search._worth(whole, Deep(50)) is None
-    assert search._worth(whole, whole) is None, "it may have kernels of its own"
-    with pytest.raises(Ended, match="leaves 98% of the products to do"):
-        search._worth(whole, Deep(59))
-    search.goal = Goal(0.01, "size")
-    assert search._lighter(Deep(59), whole)
-    assert search._worth(whole, Deep(59)) is None
-
-
 def test_what_saves_no_work_is_taken_no_further():
     scaled = SimpleNamespace(name="x", variants=({"n": 5},), scale=("n", (3, 5, 7, 9)))
-    outcomes = Outcomes(lambda _: True, lambda stages: stages[0][1]["n"] > 5)
+    outcomes = Outcomes(lambda _: True, lambda one: one[0][1]["n"] > 5, lambda _: False)
     assert [one[0][1]["n"] for one in auto_plan._strongest(scaled, (), outcomes)] == [5]
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 6))
+def test_where_a_change_is_no_faster_a_stronger_one_is_tried(vain, bears, count):
+    """Strengths below `vain` are not made; above `bears` the accuracy is lost."""
+    scaled = SimpleNamespace(name="x", variants=({"n": 0},), scale=("n", tuple(range(count))))
+    outcomes = Outcomes(
+        lambda one: vain <= one[0][1]["n"] < bears,
+        lambda one: one[0][1]["n"] >= vain,
+        lambda one: one[0][1]["n"] < vain,
+    )
+    result = None
+    steps = auto_plan._strongest(scaled, (), outcomes)
+    while result is None:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result = end.value
+    best = min(bears, count) - 1
+    assert [one[0][1]["n"] for one in result[:1]] == ([best] if best >= vain else [])
 
 
 def test_other_variants_are_tried_one_step_further(monkeypatch):
@@ -213,7 +213,7 @@ def test_other_variants_are_tried_one_step_further(monkeypatch):
         {"amount": 1.0, "how": "b"},
     )
     scaled = SimpleNamespace(name="x", variants=variants, scale=("amount", (0.3, 0.5, 0.7)))
-    outcomes = Outcomes(lambda stages: stages[0][1]["amount"] < 0.6, lambda _: True)
+    outcomes = Outcomes(lambda one: one[0][1]["amount"] < 0.6, lambda _: True, lambda _: False)
     tried = [one[0][1] for one in auto_plan._strongest(scaled, (), outcomes)]
     assert tried == [
         {"amount": 0.5, "how": "a"}, {"amount": 0.7, "how": "a"}, {"amount": 0.7, "how": "b"},
@@ -245,8 +245,8 @@ def test_every_technique_of_the_project_has_its_place_and_no_search_is_in_a_sear
 def test_a_change_that_saves_no_work_is_joined_with_nothing(monkeypatch):
     known_technique(Dropping, monkeypatch)
     stages = (("h_dropping", {"amount": 0.5}),)
-    heavy = Outcomes(lambda _: True, lambda _: False)
-    light = Outcomes(lambda _: True, lambda _: True)
+    heavy = Outcomes(lambda _: True, lambda _: False, lambda _: False)
+    light = Outcomes(lambda _: True, lambda _: True, lambda _: False)
     last = [("onnxruntime", {}), ("openvino", {})]
     assert list(auto_plan._joined([stages], last, heavy)) == []
     assert [one[-1][0] for one in auto_plan._joined([stages], last, light)] == [

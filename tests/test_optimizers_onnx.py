@@ -335,6 +335,28 @@ def test_weights_too_large_for_one_file_lie_beside_it_and_are_counted(monkeypatc
         assert largest_difference(outputs(reloaded, model), outputs(optimized, model)) == 0
 
 
+def test_an_export_is_made_once_for_all_that_ask_for_the_same_module(monkeypatch, tmp_path):
+    monkeypatch.setattr(onnx_export, "_ONE_FILE", 1000)  # The weights lie beside it.
+    model = known(small("test_wide", architecture=lambda: nn.Linear(8, 512)), monkeypatch)
+    module, made = model.build().eval(), []
+    export = onnx_export._export
+    monkeypatch.setattr(onnx_export, "_export", lambda *how: made.append(1) or export(*how))
+
+    def exported(number, module=module):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        own = Context(model, target(), {}, 0, folder, exported=tmp_path / "exported" / "fp32")
+        return onnx_export.export(module, own), own.notes
+
+    (first, told), (second, again) = exported(1), exported(2)
+    assert len(made) == 1
+    assert (second.interface, again) == (first.interface, told)
+    assert second.path.parent == tmp_path / "2"
+    assert largest_difference(outputs(second, model), outputs(module, model)) < 1e-6
+    with pytest.raises(RuntimeError, match="computes something else than the module"):
+        exported(3, nn.Linear(8, 512))
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "sentence"),
     [

@@ -26,7 +26,7 @@ from torch import nn
 
 import optimizers
 import zoo
-from optimizers import artifact, openvino_model
+from optimizers import artifact, openvino_int8, openvino_model
 from optimizers.artifact import ArtifactError
 from optimizers.openvino_model import OpenVinoModel
 
@@ -199,6 +199,48 @@ def test_accuracy_control_validates_on_the_training_split_only(monkeypatch, tmp_
 
 def _rows(example, batch):
     return (example[0][0][torch.arange(batch) % 3],), {}
+
+
+class Mixing(nn.Module):
+    """Attention, which NNCF smooths, over tokens whose columns differ much in size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(16, 64)
+        self.layer = nn.TransformerEncoderLayer(64, 4, 128, 0.0, batch_first=True, norm_first=True)
+        self.head = nn.Linear(64, 8)
+        with torch.no_grad():
+            self.layer.norm2.weight[::7] *= 50
+
+    def forward(self, tokens):
+        return self.head(self.layer(self.embed(tokens)).mean(1))
+
+
+class Sequences(Labelled):
+    """Its own answers are the labels: what differs from them is lost."""
+
+    def build(self):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return Mixing()
+
+    def split(self, name):
+        rows = torch.randn(128, 5, 16, generator=torch.Generator().manual_seed(len(name)))
+        with torch.no_grad():
+            return zoo.Split((rows,), self.build().eval()(rows).argmax(1))
+
+    def example(self, batch):
+        return (torch.ones(batch, 5, 16),), {}
+
+
+def test_what_accuracy_control_puts_back_computes_what_it_did(monkeypatch, tmp_path):
+    model = known(small("test_sequences", Sequences), monkeypatch)
+    monkeypatch.setattr(openvino_int8, "_DROP", -1.0)  # One sample of 128 is too much.
+    optimized, _ = apply("openvino_int8:true", model, tmp_path)
+    split = model.split("evaluation")
+    with torch.no_grad():
+        expected = model.build().eval()(*split.inputs)
+    assert (optimized(*split.inputs) - expected).abs().max() < 0.1 * expected.abs().max()
 
 
 def test_accuracy_control_without_training_data_is_refused(monkeypatch, tmp_path):

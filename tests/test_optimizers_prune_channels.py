@@ -316,6 +316,22 @@ def test_broken_shapes_are_an_error_that_names_the_group():
         prune_channels.cut(module, Broken(module, True), torch.rand(16), 13, batch)
 
 
+def test_what_a_training_is_worth_is_asked_of_the_structure_that_it_will_have(
+    monkeypatch, tmp_path
+):
+    """Between the cuts more is left than in the end."""
+    model = known(MODELS["slim_lstm"](), monkeypatch)
+    module, seen = model.build(), []
+
+    def worth(asked: nn.Module) -> None:
+        seen.append(parameters(asked))
+
+    params = {"amount": 0.5, "importance": "magnitude"}
+    context = Context(model, target(), params, 0, tmp_path, worth=worth)
+    made = prune_channels.PruneChannels().apply(module, context)
+    assert seen == [parameters(made.module)]
+
+
 def test_without_a_training_split_it_is_refused(monkeypatch, tmp_path):
     model = known("test_conv", monkeypatch)
     with pytest.raises(Refused, match="test_conv has no train split"):

@@ -1,0 +1,113 @@
+"""Whether a structure or an architecture saves any work: asked before it is trained, and after."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+import optimizers.base
+from optimizers import pipeline
+from optimizers.auto_bench import Bench
+from optimizers.auto_goal import PASSES, Goal, Record, Stages, key, stages_of
+from optimizers.auto_pointless import SAVES
+from optimizers.auto_ways import Way
+from optimizers.base import Context, Refused
+from optimizers.search_cost import macs_of
+from zoo import Unavailable
+
+
+class Worth:
+    """What a changed module has to do, against the one that was changed.
+
+    whole: the latter, FP32 on the CPU. before: the stages that it has been through. context: of the
+    trial. records: the trials so far. benches: what the goal measures.
+    """
+
+    def __init__(
+        self,
+        whole: nn.Module,
+        before: Stages,
+        context: Context,
+        goal: Goal,
+        records: Sequence[Record],
+        benches: Mapping[str, Bench],
+    ) -> None:
+        self.whole, self.before, self.context, self.goal = whole, before, context, goal
+        self.records, self.benches = records, benches
+
+    def lighter(self, made: nn.Module) -> bool:
+        """Fewer parameters and, where it is not the bytes that count, fewer products."""
+        if not self._smaller(made):
+            return False
+        return self.goal.field == "bytes" or self.left(made) <= SAVES
+
+    def left(self, made: nn.Module) -> float:
+        """The share of the products that is left.
+
+        made: on the target, or as it is trained, FP32 on the CPU.
+        """
+        batch = self.context.model.example(1)
+        one = next(made.parameters())
+        trained = one.device.type == "cpu" and one.dtype == torch.float32
+        own = batch if trained else self.context.target.cast(batch)
+        return macs_of(made, own) / macs_of(self.whole, batch)
+
+    def in_vain(self, module: nn.Module) -> str | None:
+        """Why a module that is to be trained is no faster for what was changed, or None.
+
+        module: its structure is what it will be, its weights are not. It is built with the last
+        stage that was best without the change, and measured: a few seconds, where a training may
+        take minutes. One that is not smaller may run in kernels of its own (2:4 sparsity), which
+        this cannot see.
+        """
+        if not self._smaller(module):
+            return None
+        if not self.lighter(module):
+            return f"leaves {self.left(module):.0%} of the products to do"
+        best = self._best()
+        return None if best is None else self._no_cheaper(module, best)
+
+    def _smaller(self, made: nn.Module) -> bool:
+        return _parameters(made) < _parameters(self.whole)
+
+    def _best(self) -> Record | None:
+        """The trial that costs least without the change, of those that are built in seconds."""
+        known = [one for one in self.records if self._quick(one)]
+        return min(known, key=lambda one: self.goal.cost(one)[1], default=None)
+
+    def _quick(self, one: Record) -> bool:
+        *before, (name, _) = one["stages"]
+        technique = optimizers.base.get(name)
+        return (
+            one["status"] == PASSES
+            and self.goal.field in self.benches
+            and key(before) == key(self.before)
+            and technique.changes == "numerics"
+            and not technique.compiles
+            and not (one.get("trains") and not before)
+        )
+
+    def _no_cheaper(self, module: nn.Module, best: Record) -> str | None:
+        name, params = stages_of(best)[-1]
+        own = dataclasses.replace(self.context, workdir=self.context.workdir / "worth", worth=None)
+        try:
+            # devices=[]: what is trained is on the CPU.
+            with torch.random.fork_rng(devices=[]):
+                built, _ = pipeline.apply([(name, params)], copy.deepcopy(module), own)
+        except (Refused, Unavailable, RuntimeError):
+            # With that stage it may not run; its training and the others tell what it is worth.
+            return None
+        way = Way(best.get("threads"), best.get("batch", 1))
+        _, told = self.benches[self.goal.field].measure({way: built})
+        share = told[self.goal.field] / best[self.goal.field]
+        if not share > SAVES:
+            return None
+        return f"would make {best['pipeline']} cost {share:.2f} times what it does without"
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(one.numel() for one in module.parameters())

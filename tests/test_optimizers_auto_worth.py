@@ -1,0 +1,198 @@
+"""auto: whether a change saves any work, before it is trained and after."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from auto_subjects import Cutting, Deep, Directions, by_name, only, ready, searched, timed
+from optimizers_models import known, known_technique, target
+from torch import nn
+
+from gauge.targets import get
+from optimizers import Context, EagerModule, Technique
+from optimizers.auto_bench import Bench
+from optimizers.auto_goal import Goal
+from optimizers.auto_worth import Worth
+from optimizers.base import Refused
+
+
+class Slow(Cutting):
+    """Runs any module again and again: the best last stage there is, if it is alone."""
+
+    name = "n_repeated"
+    repeats = 3
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        context.notes["blocks"] = len(module.blocks)
+        return Repeated(module)
+
+
+class Repeated(EagerModule):
+    def __call__(self, rows):
+        for _ in range(Slow.repeats):
+            self.module(rows)
+        return self.module(rows)
+
+
+def worth(monkeypatch, tmp_path, goal=None, device=None, records=(), benches=None, before=()):
+    model = known(Directions(), monkeypatch)
+    context = Context(model, device or target(), {}, seed=0, workdir=tmp_path)
+    found = benches or {}
+    return Worth(Deep(60), before, context, goal or Goal(0.01, "latency"), list(records), found)
+
+
+def test_work_is_products_and_where_the_smallest_is_wanted_weights(monkeypatch, tmp_path):
+    found = worth(monkeypatch, tmp_path, device=get("bf16_cpu"))
+    whole = found.whole
+    assert found.lighter(Deep(50))
+    assert found.lighter(Deep(50).bfloat16()), "as it is on the target"
+    assert not found.lighter(whole)
+    assert not found.lighter(Deep(59)), "one in sixty blocks"
+    assert found.in_vain(Deep(50)) is None
+    assert found.in_vain(whole) is None, "it may have kernels of its own"
+    assert found.in_vain(Deep(59)) == "leaves 98% of the products to do"
+    found.goal = Goal(0.01, "size")
+    assert found.lighter(Deep(59))
+    assert found.in_vain(Deep(59)) is None
+
+
+class Counted:
+    """A bench of which a module costs so many milliseconds a block."""
+
+    def __init__(self, cost: float) -> None:
+        self.cost, self.asked = cost, []
+
+    def measure(self, ways):
+        ((way, artifact),) = ways.items()
+        self.asked.append(type(artifact))
+        value = self.cost * len(artifact.module.blocks)
+        return way, {"latency_ms": value, "latency_ms_error": 0.0}
+
+
+def test_before_a_training_the_best_last_stage_tells_what_is_gained(monkeypatch, tmp_path):
+    known_technique(Slow, monkeypatch)
+    best = {**timed("n_repeated", 0.5, 0.0), "class": "A"}
+    bench = Counted(0.01)
+    found = worth(monkeypatch, tmp_path, records=[best], benches={"latency_ms": bench})
+    module, slimmer = Deep(50), Deep(40)
+    state = torch.get_rng_state()
+    weights = copy.deepcopy(module.state_dict())
+    told = "would make n_repeated cost 1.00 times what it does without"
+    assert found.in_vain(module) == told
+    assert bench.asked == [Repeated]
+    assert found.in_vain(slimmer) is None, "a fifth is saved"
+    best["status"] = "drops"
+    assert found.in_vain(module) is None, "nothing is known to be the best"
+    best |= {"status": "passes", "trains": True}
+    assert found.in_vain(module) is None, "it would be trained twice"
+    assert torch.equal(torch.get_rng_state(), state), "what is trained next draws the same numbers"
+    assert all(torch.equal(one, weights[name]) for name, one in module.state_dict().items())
+
+
+def test_what_comes_before_is_what_a_change_is_held_against(monkeypatch, tmp_path):
+    known_technique(Slow, monkeypatch)
+    alone = {**timed("n_repeated", 0.5, 0.0), "class": "A"}
+    before = ["h_dropping", {"amount": 0.5}]
+    joined = {**timed("h_dropping+n_repeated", 0.3, 0.0), "trains": True}
+    joined["stages"] = [before, ["n_repeated", {}]]
+    found = worth(
+        monkeypatch,
+        tmp_path,
+        records=[alone, joined],
+        benches={"latency_ms": Counted(0.01)},
+        before=(tuple(before),),
+    )
+    assert found.in_vain(Deep(30)).startswith("would make h_dropping+n_repeated cost 1.00 times")
+    assert found.in_vain(Deep(20)) is None
+
+
+def test_what_cannot_be_built_so_is_judged_by_its_training(monkeypatch, tmp_path):
+    class Picky(Slow):
+        name = "n_picky"
+
+        def apply(self, module, context):
+            raise Refused("not this one")
+
+    known_technique(Picky, monkeypatch)
+    best = {**timed("n_picky", 0.5, 0.0), "class": "A"}
+    found = worth(monkeypatch, tmp_path, records=[best], benches={"latency_ms": Counted(9.0)})
+    assert found.in_vain(Deep(50)) is None
+
+
+class Thinning(Technique):
+    """Structure: takes blocks away that its runtime does not run, and is trained."""
+
+    name, family, changes = "o_thinning", "test", "structure"
+    variants = ({"amount": 0.5},)
+    scale = ("amount", (0.25, 0.5, 0.75))
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        module.blocks = module.blocks[: round(60 * (1 - context.params["amount"]))]
+        if context.worth is not None:
+            context.worth(module)
+        context.train()
+        return EagerModule(module)
+
+    def rebuild(self, module, params, notes):
+        module.blocks = module.blocks[: round(60 * (1 - params["amount"]))]
+        return module
+
+
+class Padded(Cutting):
+    """A runtime that is slower with half of the blocks, and far faster with less."""
+
+    name = "n_padded"
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        context.notes["blocks"] = {60: 60, 30: 120}.get(len(module.blocks), 2)
+        return EagerModule(Deep(context.notes["blocks"]).eval())
+
+    def rebuild(self, module, params, notes):
+        return Deep(notes["blocks"]).eval()
+
+
+def test_a_change_that_gains_nothing_is_not_trained_and_a_stronger_one_tried(monkeypatch, tmp_path):
+    model = ready(monkeypatch)
+    only(monkeypatch)
+    for technique in (Padded, Thinning):
+        known_technique(technique, monkeypatch)
+    monkeypatch.setattr(Padded, "claims", ())
+    _, notes, _ = searched(model, tmp_path, allow="structure", fidelity=None)
+    found = by_name(notes)
+    assert found["o_thinning:0.5"]["status"] == "skipped"
+    assert found["o_thinning:0.5"]["reason"].startswith("would make n_padded cost")
+    assert "o_thinning:0.25" not in found
+    assert found["o_thinning:0.75"]["status"] == "passes"
+    assert found["o_thinning:0.75+n_padded"]["status"] == "passes"
+    assert "o_thinning:0.5+n_padded" not in found
+
+
+def test_a_real_bench_tells_a_third_from_the_whole(monkeypatch, tmp_path):
+    ready(monkeypatch)
+    known_technique(Slow, monkeypatch)
+    from auto_subjects import asked
+
+    model = Directions()
+    context = Context(model, target(), {}, seed=0, workdir=tmp_path)
+    bench = Bench("latency_ms", context, asked(model), Deep(60).eval())
+    best = {**timed("n_repeated", 4 * bench.reference, 0.0), "class": "A"}
+    found = worth(monkeypatch, tmp_path, records=[best], benches={"latency_ms": bench})
+    assert found.in_vain(Deep(20)) is None
+
+
+@pytest.mark.parametrize("status", ["passes", "drops"])
+def test_a_threads_choice_is_kept_for_the_glimpse(status, monkeypatch, tmp_path):
+    known_technique(Slow, monkeypatch)
+    best = {**timed("n_repeated", 0.5, 0.0, threads=2, batch=4), "class": "A", "status": status}
+    seen = []
+
+    class Bench(Counted):
+        def measure(self, ways):
+            seen.extend(ways)
+            return super().measure(ways)
+
+    found = worth(monkeypatch, tmp_path, records=[best], benches={"latency_ms": Bench(0.001)})
+    assert found.in_vain(Deep(50)) is None
+    assert [(one.threads, one.batch) for one in seen] == ([(2, 4)] if status == "passes" else [])
