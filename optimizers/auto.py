@@ -71,7 +71,7 @@ def _most(trials: str) -> int | None:
 
 def goal_of(asked: Automatic, budget: dict[str, float]) -> Goal:
     """The goal with the budgets that were stated."""
-    return Goal(asked.max_drop, asked.optimise_for, **budget)
+    return Goal(asked.max_drop, asked.optimise_for, speed=asked.speed, **budget)
 
 
 def _layers(module: nn.Module, context: Context) -> dict[str, float]:
@@ -130,6 +130,7 @@ def _told(
             "field": goal.field,
             "latency_ms": goal.latency_ms,
             "size_mb": goal.size_mb,
+            "speed": goal.speed,
             "missed_by": {} if chosen["status"] == PASSES else goal.misses(chosen),
         },
     }

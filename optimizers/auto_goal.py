@@ -16,7 +16,8 @@ Record = dict[str, Any]
 
 stages, pipeline (its name), class, status, reason, seconds; then, as far as it got: score, drop,
 drop_error (one standard error), drop_high (what must be within the drop), alike, bytes; latency_ms,
-sample_ms, joules, each with `…_error` (half width of the 95 % interval, as a share); batch, where
+sample_ms, joules, each with `…_error` (half width of the 95 % interval, as a share); speed (FP32's
+latency over its own), where latency is measured; batch, where
 throughput is asked for, the size that gave most of it; threads, and `made` (the stages with them),
 where fewer than the run's cost less; vain, where it was skipped since it would be no faster.
 """
@@ -49,12 +50,16 @@ def key(stages: Sequence[Any]) -> str:
 
 @dataclass(frozen=True)
 class Goal:
-    """max_drop: a fraction of the score. field: see COSTS. latency_ms, size_mb: budgets or None."""
+    """max_drop: a fraction of the score. field: see COSTS. latency_ms, size_mb: budgets or None.
+
+    speed: times as fast as FP32, at least; None where it does not matter.
+    """
 
     max_drop: float
     optimise_for: str
     latency_ms: float | None = None
     size_mb: float | None = None
+    speed: float | None = None
 
     @property
     def field(self) -> str:
@@ -63,12 +68,14 @@ class Goal:
     @property
     def measured(self) -> tuple[str, ...]:
         """What must be measured on the target, beside the bytes that are counted."""
-        budgets = ("latency_ms",) if self.latency_ms is not None else ()
+        timed = self.latency_ms is not None or self.speed is not None
+        budgets = ("latency_ms",) if timed else ()
         wanted = (self.field,) if self.field != "bytes" else ()
         return tuple(dict.fromkeys((*wanted, *budgets)))
 
     def misses(self, record: Mapping[str, Any]) -> dict[str, float]:
-        """What a trial does not keep: points over the drop as a fraction, budgets as a share.
+        """What a trial does not keep: points over the drop as a fraction, budgets as a share, speed
+        as a share of the time that it may take.
 
         A drop counts as high as it may be (optimizers.auto_validation), a latency with the error of
         its measurement.
@@ -81,6 +88,9 @@ class Goal:
         if self.latency_ms is not None and record.get("latency_ms") is not None:
             slowest = record["latency_ms"] * (1 + record["latency_ms_error"])
             sides["latency"] = slowest / self.latency_ms - 1
+        if self.speed is not None and record.get("speed") is not None:
+            least = record["speed"] / (1 + record["latency_ms_error"])
+            sides["speed"] = self.speed / least - 1
         # Written so that a NaN counts as a miss.
         return {name: over for name, over in sides.items() if not over <= 0}
 

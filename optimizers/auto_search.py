@@ -182,8 +182,7 @@ class Search:
             self._measure(stages, optimized, folder, record)
         misses = self.goal.misses(record)
         if misses:
-            told = ", ".join(f"{name} by {share:.1%}" for name, share in misses.items())
-            raise Ended(OVER, f"over the budget of {told}")
+            raise Ended(OVER, _over(record, misses, self.goal))
 
     def _measure(self, stages: Stages, optimized: Optimized, folder: Path, record: Record) -> None:
         """What the artifact costs, run in the way in which it serves the goal best."""
@@ -197,6 +196,8 @@ class Search:
             opened = {way.threads: opened[way.threads]}
             if len(bench.batches) > 1:
                 record["batch"] = way.batch
+            if bench.name == "latency_ms":
+                record["speed"] = bench.reference / told[bench.name]
         if way.threads is not None:
             made = auto_ways.with_threads(stages, way.threads)
             record |= {"threads": way.threads, "made": [list(stage) for stage in made]}
@@ -269,6 +270,15 @@ def _lost(record: Record, most: float) -> str:
     if error is None or drop + error > most:
         return told
     return f"{told}, which the accuracy gate's own samples may well leave undecided"
+
+
+def _over(record: Record, misses: dict[str, float], goal: Goal) -> str:
+    budgets = [f"{name} by {share:.1%}" for name, share in misses.items() if name != "speed"]
+    told = [f"over the budget of {', '.join(budgets)}"] if budgets else []
+    if "speed" in misses:
+        error = record["latency_ms_error"]
+        told.append(f"{record['speed']:.2f}x ± {error:.1%} as fast as FP32, {goal.speed:g}x wanted")
+    return "; ".join(told)
 
 
 def _odd(value: object) -> bool:

@@ -54,6 +54,8 @@ class Automatic:
         that are not found in it.
     judged_on: how many samples (groups, where they are grouped) the accuracy gate will have, None
         where that is not known. margin: how many standard errors of theirs it adds to a drop.
+    speed: how many times as fast as FP32 a call with one sample must be at least, where something
+        else is wanted; None where that is not gated.
     keep: (an eager module, the records of its stages) is told what was found before its last stage.
     """
 
@@ -69,6 +71,7 @@ class Automatic:
     audit: Callable[[Optimized, Path, Sequence[str], nn.Module], list[str]]
     judged_on: int | None = None
     margin: float = 1.645
+    speed: float | None = None
     keep: Callable[[Any, list[dict[str, Any]]], None] | None = None
 
     def goes_on(self, target: Device) -> bool:

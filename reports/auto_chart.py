@@ -93,6 +93,8 @@ def _goal(goal: dict[str, Any]) -> str:
     for name, unit in (("latency_ms", "ms"), ("size_mb", "MB")):
         if (most := _number(goal.get(name))) is not None:
             text += f", at most {most:.4g} {unit}"
+    if (least := _number(goal.get("speed"))) is not None:
+        text += f", at least {least:.4g}x as fast as FP32"
     return text
 
 

@@ -272,12 +272,29 @@ class Threaded(Cutting):
         return Threads(super().apply(module, context).module)
 
 
+class Labouring(EagerModule):
+    def __call__(self, rows: Tensor) -> Tensor:
+        for _ in range(400):
+            self.module(rows)
+        return self.module(rows)
+
+
+class Labour(Cutting):
+    """The smallest, and slower than FP32."""
+
+    name = "s_labour"
+    blocks = 0
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        return Labouring(super().apply(module, context).module)
+
+
 def _dropped(amount: float) -> nn.Module:
     return Deep(round(BLOCKS * (1 - amount)), 1 if amount > 0.7 else 0).eval()
 
 
 ALL = (First, Fastest, Spoilt, Absent, Broken, Peeking, Untrue, Dropping)
-MORE = (Crammed, Fixed, Compiled, Threaded, Forgetting)
+MORE = (Crammed, Fixed, Compiled, Threaded, Forgetting, Labour)
 """How artifacts are run: for tests of that alone."""
 
 

@@ -55,6 +55,27 @@ def test_the_smallest_comes_back_where_that_is_asked_for_and_nothing_is_timed(mo
     assert notes["search"]["baseline"] == {}
 
 
+def test_the_smallest_is_no_slower_than_the_cells_own_speed_gate_allows(
+    model, tmp_path, monkeypatch
+):
+    only(monkeypatch, "a_first", "b_fastest", "s_labour")
+    free, strict = tmp_path / "free", tmp_path / "strict"
+    _, _, found = searched(model, free, optimise_for="size")
+    assert [one["technique"] for one in found] == ["s_labour"]
+    optimized, notes, found = searched(model, strict, optimise_for="size", speed=1.0)
+    assert [one["technique"] for one in found] == ["b_fastest"]
+    slow = by_name(notes)["s_labour"]
+    assert (slow["status"], slow["speed"] < 1) == ("over budget", True)
+    assert slow["reason"].endswith("as fast as FP32, 1x wanted")
+    told = claims(optimized, notes, found, strict)["within_goal"]
+    assert told["found"]
+    assert "x as fast as FP32, 1x wanted" in told["text"]
+    optimized, notes, found = searched(model, tmp_path, optimise_for="size", speed=1e6)
+    told = claims(optimized, notes, found, tmp_path)["within_goal"]
+    assert not told["found"]
+    assert told["numbers"]["over"]["speed"] == pytest.approx(notes["goal"]["missed_by"]["speed"])
+
+
 def test_throughput_is_of_the_batch_size_that_gives_most_of_it(model, tmp_path, monkeypatch):
     only(monkeypatch, "a_first", "b_fastest", "i_crammed", "j_fixed", "k_compiled")
     optimized, notes, found = searched(model, tmp_path, optimise_for="throughput")

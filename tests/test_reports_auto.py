@@ -69,6 +69,12 @@ def test_goal_choice_command_the_best_and_the_reasons_are_told():
     ]
 
 
+def test_a_speed_that_the_smallest_must_have_is_told():
+    goal = {**notes()["goal"], "optimise_for": "size", "size_mb": None, "speed": 1.0}
+    lines = plain(dict(details(cell(notes(goal=goal))))["Search"])
+    assert lines[0].endswith("structure may change, at least 1x as fast as FP32")
+
+
 def test_the_fp32_that_structures_were_compared_with_is_told():
     reference = {"trained_on": 2000, "score": 0.9583, "fp32": 0.9698}
     lines = plain(dict(details(cell(notes(reference=reference))))["Search"])

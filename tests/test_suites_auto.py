@@ -197,6 +197,21 @@ def test_what_is_not_stated_is_what_the_policy_allows_of_latency_and_numerics():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("given", "speed"),
+    [
+        ({"optimise_for": ["size"]}, 1.0),
+        ({"optimise_for": ["energy"], "batch": ["8", "1"]}, 1.0),
+        ({"optimise_for": ["size"], "batch": ["8"]}, None),
+        ({"optimise_for": ["throughput"]}, None),
+        ({}, None),
+    ],
+)
+def test_what_is_not_the_fastest_has_to_pass_the_speed_gate_that_there_is(given, speed):
+    settings, _ = settled(**given)
+    assert {one.get("speed") for one in settings.goals.values()} == {speed}
+
+
 def test_the_widest_class_that_is_allowed_is_the_cells_until_something_is_found():
     settings, cells = settled(allow=["architecture"], max_drop=["0.005"])
     assert [cell.cls for cell in cells] == ["C", "C"]

@@ -116,12 +116,21 @@ def within_goal(subject: Subject) -> Finding:
             over[name] = share
             part += f": over it by {share:.1%}"
         parts.append(part)
+    speed, wanted = chosen.get("speed"), goal.get("speed")
+    if wanted is not None and speed is not None:
+        # By the slow end of the interval, as a latency.
+        part = f"{speed:.3g}x as fast as FP32, {wanted:g}x wanted"
+        share = wanted * (1 + chosen["latency_ms_error"]) / speed - 1
+        if not share <= 0:
+            over["speed"] = share
+            part += f": slower by {share:.1%}"
+        parts.append(part)
     if (sample := chosen.get("sample_ms")) is not None:
         size = chosen["batch"]
         each = 1e3 / sample
         rate = f"{each:,.0f}" if each >= 100 else f"{each:.3g}"
         parts.append(f"{rate} samples a second in batches of {size}, {size * sample:.3g} ms each")
-    if goal["latency_ms"] is not None and latency is None:
+    if latency is None and (goal["latency_ms"] is not None or wanted is not None):
         over["latency"] = math.inf
         parts.append("latency was not measured")
     text = "; ".join(parts)
