@@ -1,7 +1,8 @@
 """Packed quantised layers as plain data: torch's own objects cannot be read without running code.
 
-torch.save stores the packed weights of a dynamically quantised LSTM, GRU or cell as ScriptObjects,
-which `torch.load(weights_only=True)` refuses. Their parts are tensors, numbers and strings.
+torch.save stores the packed weights of a dynamically quantised LSTM, GRU or cell, and those of
+convolutions that a model calls as functions, as ScriptObjects, which
+`torch.load(weights_only=True)` refuses. Their parts are tensors, numbers and strings.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor
 
 _LINEAR = "packed linear"
 _CELL = "packed cell"
+_CONVOLUTION = "packed convolution"
 
 
 def to_plain(value: Any) -> Any:
@@ -38,6 +40,8 @@ def from_plain(value: Any) -> Any:
             return torch.ops.quantized.make_quantized_cell_params_dynamic(
                 from_plain(inputs), from_plain(hidden), *biases, reduce_range
             )
+        case (str(tag), str(kind), weight, bias, how) if tag == _CONVOLUTION:
+            return getattr(torch.ops.quantized, f"{kind}_prepack")(weight, bias, *how)
     return value
 
 
@@ -61,4 +65,23 @@ def _unpack(packed: torch.ScriptObject) -> tuple[Any, ...]:
             _, biases, _, (reduce_range,), (inputs, hidden) = state[0]
             biases = [bias.detach() for bias in biases]
             return _CELL, _unpack(inputs), _unpack(hidden), biases, bool(reduce_range)
+    if kind in _CONVOLUTIONS:
+        return _convolution(packed, _CONVOLUTIONS[kind])
     raise TypeError(f"cannot save a packed {kind} as plain data")
+
+
+# One dimension is two, of which the first is one long.
+_CONVOLUTIONS = {"Conv2dPackedParamsBase": "conv2d", "Conv3dPackedParamsBase": "conv3d"}
+
+
+def _convolution(packed: torch.ScriptObject, kind: str) -> tuple[Any, ...]:
+    def asked(name: str) -> Any:
+        return getattr(torch.ops.quantized, f"{kind}_{name}")(packed)
+
+    weight, bias = asked("unpack")
+    how: list[Any] = [list(asked("stride")), list(asked("padding"))]
+    if asked("transpose"):
+        how.append(list(asked("output_padding")))
+        kind = kind.replace("conv", "conv_transpose")
+    how += [list(asked("dilation")), int(asked("groups"))]
+    return _CONVOLUTION, kind, weight, None if bias is None else bias.detach(), how

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
+import inspect
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -47,16 +48,14 @@ class StaticInt8Fx(Technique):
         # Observing in train mode would move the statistics of BatchNorm.
         module.eval()
         with _quiet():
-            try:
+            with _refusing(f"trace {context.model.full_name} for quantisation"):
                 observed = _observed(module, context.model.example(2)[0])
-            except Exception as error:  # torch.fx has no common class for what it cannot trace
-                first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-                raise Refused(
-                    f"torch.fx cannot trace {context.model.full_name} for quantisation: {first}"
-                ) from error
+            context.notes["whole_numbers"] = _whole_numbers(observed, context)
+            _unobserve(observed, context.notes["whole_numbers"])
             context.notes["samples"] = pt2e.observe(observed, context)
             exact = copy.deepcopy(observed)
-            converted = _converted(observed)
+            with _refusing(f"convert {context.model.full_name} to integers"):
+                converted = _converted(observed)
             layer_noise.note_modules(context, exact, converted)
         layers = sum(".quantized" in type(one).__module__ for one in converted.modules())
         if not layers:
@@ -70,7 +69,9 @@ class StaticInt8Fx(Technique):
         torch.backends.quantized.engine = _ENGINE
         with _quiet():
             # Without calibration: the scales come with the weights.
-            return _converted(_observed(module.eval(), ()))
+            observed = _observed(module.eval(), ())
+            _unobserve(observed, notes.get("whole_numbers", []))
+            return _converted(observed)
 
 
 def _observed(module: nn.Module, example: tuple[Any, ...]) -> GraphModule:
@@ -84,11 +85,65 @@ def _observed(module: nn.Module, example: tuple[Any, ...]) -> GraphModule:
     return prepared
 
 
+class _Kinds(torch.fx.Interpreter):
+    """Runs what is observed without observing; `whole`: nodes that are handed no floating point."""
+
+    def __init__(self, observed: GraphModule) -> None:
+        super().__init__(observed)
+        self.whole: list[str] = []
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        if not _observes(n, self.module):
+            return super().run_node(n)
+        (given,), _ = self.fetch_args_kwargs_from_env(n)
+        if not given.is_floating_point():
+            self.whole.append(n.name)
+        return given
+
+
+def _observes(node: torch.fx.Node, module: nn.Module) -> bool:
+    from torch.ao.quantization import ObserverBase
+
+    return node.op == "call_module" and isinstance(
+        module.get_submodule(str(node.target)), ObserverBase
+    )
+
+
+def _whole_numbers(observed: GraphModule, context: Context) -> list[str]:
+    """Nodes that would observe what is not floating point (a mask), which observers cannot take."""
+    kinds = _Kinds(observed)
+    args, kwargs = next(context.calibration(1), context.model.example(1))
+    with torch.no_grad():
+        inputs = inspect.signature(observed.forward).bind(*args, **kwargs)
+        inputs.apply_defaults()
+        kinds.run(*inputs.arguments.values())
+    return kinds.whole
+
+
+def _unobserve(observed: GraphModule, names: list[str]) -> None:
+    """Take these nodes out: what they would have seen is handed on as it is."""
+    for node in list(observed.graph.nodes):
+        if node.name in names:
+            node.replace_all_uses_with(node.args[0])
+            observed.graph.erase_node(node)
+    observed.recompile()
+
+
 def _converted(observed: GraphModule) -> nn.Module:
     from torch.ao.quantization.quantize_fx import convert_fx
 
     converted: nn.Module = convert_fx(observed)
     return converted
+
+
+@contextlib.contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """torch.fx has no common class for what it cannot do."""
+    try:
+        yield
+    except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise Refused(f"torch.fx cannot {what}: {first}") from error
 
 
 @contextlib.contextmanager

@@ -77,6 +77,9 @@ def load(module: nn.Module, path: Path, ties: Mapping[str, str]) -> None:
             f"{path}: tied weights differ: {_listed(set(ties))} when saved, "
             f"{_listed(set(tied(module)))} in the rebuilt module"
         )
+    for name in [name for name in state if _is_packed(vars(module).get(name))]:
+        # FX's own hook takes back only what has the name that an older torch gave it.
+        setattr(module, name, state.pop(name))
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -92,6 +95,10 @@ def _is_plain(value: Any) -> bool:
         and not value.is_quantized
         and not value.is_meta
     )
+
+
+def _is_packed(value: Any) -> bool:
+    return isinstance(value, torch.ScriptObject)
 
 
 def _separate(tensors: dict[str, Tensor]) -> None:
@@ -148,6 +155,8 @@ def _compare(state: Mapping[str, Any], module: nn.Module, path: Path) -> None:
         raise ArtifactError(f"{path} does not fit the rebuilt module: {'; '.join(problems)}")
     for name, value in expected.items():
         found = state[name]
+        if _is_packed(value) and not _is_packed(found):
+            raise ArtifactError(f"{path}: {name} is a {type(found).__name__}, not packed weights")
         if isinstance(value, Tensor) and isinstance(found, Tensor) and value.dtype != found.dtype:
             # load_state_dict would convert, in silence.
             raise ArtifactError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import torch
 from torch import nn
 
 from gauge.evidence.base import WEIGHTY, Finding, Subject, claim, floating, no_module
@@ -29,6 +32,23 @@ def _quantized_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return found
 
 
+def _packed_shapes(module: nn.Module) -> list[tuple[int, ...]]:
+    """Of the weights that a traced module hands to integer operators itself, without a layer."""
+    found: list[tuple[int, ...]] = []
+    for value in vars(module).values():
+        if isinstance(value, torch.ScriptObject):
+            kind = str(value._type()).rpartition(".")[2].removesuffix("PackedParamsBase").lower()
+            unpack = getattr(torch.ops.quantized, f"{kind}_unpack", None)
+            if unpack is not None:
+                found.append(_sides(unpack(value)[0]) or ())
+    return found
+
+
+def _sides(weight: torch.Tensor | None) -> tuple[int, ...] | None:
+    """A convolution in one dimension is packed as one in two, of which one is 1 long."""
+    return None if weight is None else tuple(side for side in weight.shape if side != 1)
+
+
 @claim("integer_kernels")
 def integer_kernels(subject: Subject) -> Finding:
     """Integer operators that really ran, and the share of the layers that were converted."""
@@ -46,6 +66,15 @@ def integer_kernels(subject: Subject) -> Finding:
     converted = [name for name, _ in _quantized_layers(subject.module)]
     # A converted layer inside another one (a cell of an LSTM) belongs to it.
     named = {name for name in eligible if any(_inside(one, name) for one in converted)}
+    layers = dict(subject.baseline.named_modules())
+    for shape in _packed_shapes(subject.module):
+        # Called as a function: any layer that has such a weight, each once.
+        like = (
+            name
+            for name in eligible
+            if name not in named and _sides(getattr(layers[name], "weight", None)) == shape
+        )
+        named.update(itertools.islice(like, 1))
     ran = {name: n for name, n in subject.operators.items() if _integer_operator(name)}
     total = sum(eligible.values())
     share = sum(eligible[name] for name in named) / total if total else 0.0
