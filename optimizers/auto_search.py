@@ -162,7 +162,7 @@ class Search:
         self._forget(record)
 
     def _judge(self, stages: Stages, record: Record) -> None:
-        optimized, folder = self._built(stages, record)
+        optimized, folder, began = self._built(stages, record)
         problem = self.validation.look(optimized, record["class"])
         if problem:
             raise Ended(UNLIKE, problem)
@@ -175,7 +175,7 @@ class Search:
             raise Ended(DROPS, _lost(record, self.goal.max_drop))
         names = pipeline.claims(stages, self.context.target)
         start = self.validation.start(record["class"])
-        missing = self.asked.audit(optimized, folder, names, start.placed)
+        missing = self.asked.audit(optimized, folder, names, start.placed, began)
         if missing:
             raise Ended(UNFOUND, ", ".join(missing))
         if self.benches:
@@ -203,8 +203,9 @@ class Search:
             record |= {"threads": way.threads, "made": [list(stage) for stage in made]}
             record["pipeline"] = self.asked.name(made)
 
-    def _built(self, stages: Stages, record: Record) -> tuple[Optimized, Path]:
-        """The artifact, saved and opened again, as what ships is."""
+    def _built(self, stages: Stages, record: Record) -> tuple[Optimized, Path, nn.Module | None]:
+        """The artifact, saved and opened again, as what ships is; its folder, and what its last
+        stage went on from, if it did."""
         target = self.context.target
         watched = Watched(self.context.model, self.validation.rest)
         workdir = self.context.workdir / f"trial-{len(self.records)}"
@@ -240,7 +241,7 @@ class Search:
         folder = self.store.save(optimized)
         shutil.rmtree(workdir, ignore_errors=True)
         record["bytes"] = sum(artifact.sizes(folder).values())
-        return artifact.load(folder, target), folder
+        return artifact.load(folder, target), folder, module if before else None
 
     def _exported(self, stages: Stages, before: Stages) -> Path | None:
         """Where all that change the same module's numerics alone keep its export."""

@@ -50,8 +50,8 @@ class Automatic:
     run: (artifact or module, split, target) -> outputs of the whole split, on the CPU.
     alike: (FP32's outputs, others, labels) -> what makes them no answers at all, if anything, and
         the agreement or lowest cosine.
-    audit: (artifact, its folder, claims, FP32 that it was made from, on its device) -> those claims
-        that are not found in it.
+    audit: (artifact, its folder, claims, FP32 that it was made from, on its device, what its last
+        stage began with, or None for the same) -> those claims that are not found in it.
     judged_on: how many samples (groups, where they are grouped) the accuracy gate will have, None
         where that is not known. margin: how many standard errors of theirs it adds to a drop.
     speed: how many times as fast as FP32 a call with one sample must be at least, where something
@@ -68,7 +68,7 @@ class Automatic:
     name: Callable[[Sequence[tuple[str, dict[str, Any]]]], str]
     run: Callable[[Callable[..., Any], Split, Device], Any]
     alike: Callable[[Any, Any, Any], tuple[str | None, float | None]]
-    audit: Callable[[Optimized, Path, Sequence[str], nn.Module], list[str]]
+    audit: Callable[[Optimized, Path, Sequence[str], nn.Module, nn.Module | None], list[str]]
     judged_on: int | None = None
     margin: float = 1.645
     speed: float | None = None

@@ -16,7 +16,7 @@ from gauge.length import Length
 from gauge.order import candidate_first
 from gauge.turns import LockError
 from gauge.verdict import Status
-from suites import adopting, keys, matrix
+from suites import adopting, keys, matrix, naming
 from suites.built import Built
 from suites.catalog import ROOT, Catalog
 from suites.deadline import Deadline
@@ -31,6 +31,9 @@ RELOAD_BATCHES = (1, 3, 32)
 REFUSALS = ("Refused", "Unavailable")
 ASKING = ("plugins", "probe")
 """Jobs that only ask what there is, and on which device."""
+
+OF_START = ("bn_unchanged",)
+"""Claims about what the last stage began with, not about FP32."""
 
 PRELOAD = ("suites.preload",)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -347,6 +350,18 @@ class Engine:
         earlier = matrix.prefixes(self.catalog, cell, self.device_of(cell.target))
         return self.artifact(earlier[-1]) if earlier else None
 
+    def _held_against(self, cell: Cell, entry: Entry) -> str | None:
+        """The folder of what the last stage started from, where a claim is about that."""
+        if not set(OF_START) & set(entry.meta["claims"]):
+            return None
+        if cell.automatic:
+            made = entry.meta["stages"][len(cell.stages) :]
+            stages = [(one["technique"], one["params"]) for one in made]
+            name = naming.format_pipeline(stages, self.catalog.variants())
+            cell = matrix.cell(self.catalog, cell.model, name, cell.target)
+        start = self._start(cell)
+        return str(start.path) if start else None
+
     def examined(self, cell: Cell) -> dict[str, Any]:
         """Reload, evidence, accuracy, fidelity and size of the reloaded artifact."""
 
@@ -360,6 +375,7 @@ class Engine:
                 "artifact": str(entry.path),
                 "claims": entry.meta["claims"],
                 "stages": entry.meta["stages"],
+                "start": self._held_against(cell, entry),
                 "batches": list(RELOAD_BATCHES),
                 "baseline_outputs": str(baseline.outputs),
                 "samples": str(samples / f"{cell.id}.npz"),

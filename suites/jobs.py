@@ -301,6 +301,14 @@ def _split(evaluated: dict[str, Any]) -> dict[str, Any]:
     return evaluated
 
 
+def _begun_with(world: World) -> torch.nn.Module | None:
+    """What the last stage began with, where a claim asks for it; None where that is FP32."""
+    if world.arguments["start"] is None:
+        return None
+    folder = Path(world.arguments["start"]) / shared.ARTIFACT
+    return artifact.load(folder, world.baseline_target).module
+
+
 def _evidence(world: World, candidate: Any) -> dict[str, Any]:
     subject = evidence.Subject(
         candidate=candidate,
@@ -309,6 +317,7 @@ def _evidence(world: World, candidate: Any) -> dict[str, Any]:
         directory=Path(world.arguments["artifact"]) / shared.ARTIFACT,
         target=world.target,
         stages=world.arguments["stages"],
+        start=_begun_with(world),
     )
     return {"claims": evidence.count(tuple(world.arguments["claims"]), subject)}
 

@@ -70,7 +70,12 @@ def alike(reference: Any, found: Any, labels: Any) -> tuple[str | None, float | 
 
 
 def audit(
-    world: World, candidate: Any, directory: Path, claims: Sequence[str], baseline: nn.Module
+    world: World,
+    candidate: Any,
+    directory: Path,
+    claims: Sequence[str],
+    baseline: nn.Module,
+    start: nn.Module | None = None,
 ) -> list[str]:
     """Claims that gauge does not find in an artifact, with what it found instead.
 
@@ -83,6 +88,7 @@ def audit(
         batch=world.target.cast(world.example(batch)),
         directory=directory,
         target=world.target,
+        start=start,
     )
     return [
         f"{name}: {one['text']}"

@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 import torch
-from evidence_subjects import IMAGE, LINE, Eager, convs, found, linears
+from evidence_subjects import IMAGE, LINE, Eager, convs, found, linears, subject
 from torch import nn
 from torch.nn.utils import prune
 
@@ -403,3 +403,18 @@ def test_either_statistic_of_batchnorm_that_moved_is_told(moved, tmp_path):
     ok, text, _ = found("bn_unchanged", Eager(same), baseline, IMAGE, tmp_path)
     assert not ok
     assert "0 of 1 BatchNorms bit-identical" in text
+
+
+def test_batchnorm_is_held_against_what_the_last_stage_began_with(tmp_path):
+    """What an earlier stage trained is no calibration that went wrong."""
+    torch.manual_seed(0)
+    baseline = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    baseline[1].running_mean.uniform_(-1, 1)
+    trained = copy.deepcopy(baseline)
+    trained[1].running_mean.add_(1.5)
+    one = subject(Eager(copy.deepcopy(trained)), baseline, IMAGE, tmp_path)
+    assert not evidence.count(["bn_unchanged"], one)["bn_unchanged"]["found"]
+    one.start = trained
+    assert evidence.count(["bn_unchanged"], one)["bn_unchanged"]["found"]
+    one.start = baseline
+    assert not evidence.count(["bn_unchanged"], one)["bn_unchanged"]["found"]

@@ -44,10 +44,10 @@ def test_claims_are_looked_for_beside_the_fp32_that_a_trial_was_made_from(
     beside = {}
     audit = judges.audit
 
-    def watched(world, candidate, directory, claims, baseline):
+    def watched(world, candidate, directory, claims, baseline, start):
         seen = int(baseline.seen.isfinite().all(1).sum())
         beside.setdefault(type(candidate.module).__name__, seen)
-        return audit(world, candidate, directory, claims, baseline)
+        return audit(world, candidate, directory, claims, baseline, start)
 
     monkeypatch.setattr(judges, "audit", watched)
     searched(model, tmp_path, fp32=fp32, allow="structure", fidelity=None)

@@ -129,3 +129,50 @@ def test_what_a_pipeline_passes_through():
         f"{MODEL}-prune_unstructured:0.9-cpu",
         f"{MODEL}-prune_unstructured:0.9+channels_last-cpu",
     ]
+
+
+NORMED = '''
+from torch import nn
+import optimizers
+import zoo
+from optimizers.eager import EagerModule
+from zoo import digits
+
+@zoo.register
+class Normed(zoo.Model):
+    name = "normed"
+    evaluation_samples = 1000
+    def build(self):
+        return nn.Sequential(
+            nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Flatten(), nn.Linear(288, 10),
+        )
+    def train(self, module, seed):
+        module[2].running_mean.normal_()
+    def split(self, name):
+        return digits.split(name)
+
+@optimizers.register
+class Moves(optimizers.Technique):
+    """Trains, as a technique may."""
+    name = "moves"
+    family = "test"
+    changes = "structure"
+    claims = ("runs",)
+    standard = ()
+    def apply(self, module, context):
+        module[2].running_mean.add_(0.5)
+        return EagerModule(module)
+'''
+
+
+@pytest.mark.parametrize("technique", ["static_int8_fx", "moves+static_int8_fx"])
+def test_batchnorm_that_an_earlier_stage_trained_has_not_moved_in_calibration(
+    technique, tmp_path, cache
+):
+    (tmp_path / "normed.py").write_text(NORMED)
+    words = (f"--plugin={tmp_path / 'normed.py'}", "--model=normed", f"--technique={technique}")
+    ran = suites(tmp_path / "out", cache, *words, "-k", "evidence")
+    verdict = ran.verdicts(f"normed-{technique}-cpu")["evidence"]
+    told = verdict["evidence"]["claims"]["bn_unchanged"]
+    assert (told["found"], told["text"]) == (True, "1 of 1 BatchNorms bit-identical")

@@ -31,7 +31,8 @@ class Subject:
     candidate: called like the model; has attributes `module` (eager) or `session` and `path`
     (onnxruntime). baseline: the FP32 module on the same device. batch: arguments of one call, cast
     for the target. directory: the artifact's files. stages: records {technique, params,
-    notes} of what made it.
+    notes} of what made it. start: what the last of them began with, in FP32; None where that is the
+    baseline.
     """
 
     candidate: Any
@@ -41,6 +42,7 @@ class Subject:
     target: Target
     baseline_batch: Batch | None = None
     stages: Sequence[Mapping[str, Any]] = ()
+    start: nn.Module | None = None
 
     @property
     def module(self) -> nn.Module | None:

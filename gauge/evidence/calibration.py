@@ -18,16 +18,19 @@ _Conv = nn.modules.conv._ConvNd
 
 @claim("bn_unchanged")
 def bn_unchanged(subject: Subject) -> Finding:
-    """Every BatchNorm of the baseline, folded into its convolution, is in the artifact bit by bit.
+    """Every BatchNorm, folded into its convolution, is in the artifact bit by bit.
+
+    Of the baseline, or of what earlier stages made of it, which may have trained it.
 
     A folded bias is (bias - mean) * weight / sqrt(var + eps) + shift of each channel: statistics
     that moved in calibration, a mean or a variance, give other bits.
     """
-    norms = {n: m for n, m in subject.baseline.named_modules() if isinstance(m, _Norm)}
+    started = subject.baseline if subject.start is None else subject.start
+    norms = {n: m for n, m in started.named_modules() if isinstance(m, _Norm)}
     norms = {name: norm for name, norm in norms.items() if norm.running_mean is not None}
     if not norms:
         return Finding(True, "the model has no BatchNorm")
-    convolutions = [m for m in subject.baseline.modules() if isinstance(m, _Conv)]
+    convolutions = [m for m in started.modules() if isinstance(m, _Conv)]
     moved = [
         name
         for name, norm in norms.items()
