@@ -119,6 +119,9 @@ class Search:
         told = self.benches[goal.field].race({number: self._arm(number) for number in numbers})
         return min(told, key=lambda n: (-told[n]["blocks"], told[n][goal.field])), told
 
+    def _arm_of(self, record: Record) -> Arm:
+        return self._arm(self.store.known[key(record["stages"])])
+
     def _arm(self, number: int) -> Arm:
         """A trial's artifact, opened again and called in the way that was best for it."""
         record = self.records[number]
@@ -224,7 +227,7 @@ class Search:
             kept=None,
             exported=self._exported(stages, before),
         )
-        worth = Worth(module, before, context, self.goal, self.records, self.benches)
+        worth = Worth(module, before, context, self.goal, self.records, self.benches, self._arm_of)
         # Products of quantised layers cannot be counted.
         changes = get(stages[-1][0]).changes != "numerics"
         if changes:

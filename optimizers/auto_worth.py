@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from optimizers import pipeline
 from optimizers.auto_bench import Bench
 from optimizers.auto_goal import PASSES, Goal, Record, Stages, key, stages_of
 from optimizers.auto_pointless import SAVES
-from optimizers.auto_ways import Way
+from optimizers.auto_ways import Arm
 from optimizers.base import Context, Refused
 from optimizers.search_cost import macs_of
 from zoo import Unavailable
@@ -24,7 +24,8 @@ class Worth:
     """What a changed module has to do, against the one that was changed.
 
     whole: the latter, FP32 on the CPU. before: the stages that it has been through. context: of the
-    trial. records: the trials so far. benches: what the goal measures.
+    trial. records: the trials so far. benches: what the goal measures. arm: a trial's artifact, as
+    it is measured.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class Worth:
         goal: Goal,
         records: Sequence[Record],
         benches: Mapping[str, Bench],
+        arm: Callable[[Record], Arm],
     ) -> None:
         self.whole, self.before, self.context, self.goal = whole, before, context, goal
-        self.records, self.benches = records, benches
+        self.records, self.benches, self.arm = records, benches, arm
 
     def lighter(self, made: nn.Module) -> bool:
         """Fewer parameters and, where it is not the bytes that count, fewer products."""
@@ -101,9 +103,10 @@ class Worth:
         except (Refused, Unavailable, RuntimeError):
             # With that stage it may not run; its training and the others tell what it is worth.
             return None
-        way = Way(best.get("threads"), best.get("batch", 1))
-        _, told = self.benches[self.goal.field].measure({way: built})
-        share = told[self.goal.field] / best[self.goal.field]
+        bench, field = self.benches[self.goal.field], self.goal.field
+        # In turns: a few percent are worth a training, and less than two measurements differ by.
+        told = bench.race({0: self.arm(best), 1: bench.arm(built, best.get("batch", 1))})
+        share = told[1][field] / told[0][field]
         if not share > SAVES:
             return None
         return f"would make {best['pipeline']} cost {share:.2f} times what it does without"

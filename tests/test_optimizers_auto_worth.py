@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from auto_subjects import Cutting, Deep, Directions, by_name, only, ready, searched, timed
 from optimizers_models import known, known_technique, target
@@ -36,11 +35,13 @@ class Repeated(EagerModule):
         return self.module(rows)
 
 
-def worth(monkeypatch, tmp_path, goal=None, device=None, records=(), benches=None, before=()):
+def worth(
+    monkeypatch, tmp_path, goal=None, device=None, records=(), benches=None, before=(), arm=None
+):
     model = known(Directions(), monkeypatch)
     context = Context(model, device or target(), {}, seed=0, workdir=tmp_path)
-    found = benches or {}
-    return Worth(Deep(60), before, context, goal or Goal(0.01, "latency"), list(records), found)
+    goal, arm = goal or Goal(0.01, "latency"), arm or (lambda one: one["latency_ms"])
+    return Worth(Deep(60), before, context, goal, list(records), benches or {}, arm)
 
 
 def test_work_is_products_and_where_the_smallest_is_wanted_weights(monkeypatch, tmp_path):
@@ -59,16 +60,17 @@ def test_work_is_products_and_where_the_smallest_is_wanted_weights(monkeypatch, 
 
 
 class Counted:
-    """A bench of which a module costs so many milliseconds a block."""
+    """A bench on which a module costs so many milliseconds a block; arms are what they cost."""
 
     def __init__(self, cost: float) -> None:
         self.cost, self.asked = cost, []
 
-    def measure(self, ways):
-        ((way, artifact),) = ways.items()
-        self.asked.append(type(artifact))
-        value = self.cost * len(artifact.module.blocks)
-        return way, {"latency_ms": value, "latency_ms_error": 0.0}
+    def arm(self, artifact, batch):
+        self.asked.append((type(artifact), batch))
+        return self.cost * len(artifact.module.blocks)
+
+    def race(self, arms):
+        return {number: {"latency_ms": cost} for number, cost in arms.items()}
 
 
 def test_before_a_training_the_best_last_stage_tells_what_is_gained(monkeypatch, tmp_path):
@@ -81,7 +83,7 @@ def test_before_a_training_the_best_last_stage_tells_what_is_gained(monkeypatch,
     weights = copy.deepcopy(module.state_dict())
     told = "would make n_repeated cost 1.00 times what it does without"
     assert found.in_vain(module) == told
-    assert bench.asked == [Repeated]
+    assert bench.asked == [(Repeated, 1)]
     assert found.in_vain(slimmer) is None, "a fifth is saved"
     best["status"] = "drops"
     assert found.in_vain(module) is None, "nothing is known to be the best"
@@ -178,21 +180,17 @@ def test_a_real_bench_tells_a_third_from_the_whole(monkeypatch, tmp_path):
     context = Context(model, target(), {}, seed=0, workdir=tmp_path)
     bench = Bench("latency_ms", context, asked(model), Deep(60).eval())
     best = {**timed("n_repeated", 4 * bench.reference, 0.0), "class": "A"}
-    found = worth(monkeypatch, tmp_path, records=[best], benches={"latency_ms": bench})
+    whole = bench.arm(Repeated(Deep(60).eval()), 1)
+    found = worth(
+        monkeypatch, tmp_path, records=[best], benches={"latency_ms": bench}, arm=lambda _: whole
+    )
     assert found.in_vain(Deep(20)) is None
 
 
-@pytest.mark.parametrize("status", ["passes", "drops"])
-def test_a_threads_choice_is_kept_for_the_glimpse(status, monkeypatch, tmp_path):
+def test_it_is_run_in_the_batches_that_were_best(monkeypatch, tmp_path):
     known_technique(Slow, monkeypatch)
-    best = {**timed("n_repeated", 0.5, 0.0, threads=2, batch=4), "class": "A", "status": status}
-    seen = []
-
-    class Bench(Counted):
-        def measure(self, ways):
-            seen.extend(ways)
-            return super().measure(ways)
-
-    found = worth(monkeypatch, tmp_path, records=[best], benches={"latency_ms": Bench(0.001)})
+    best = {**timed("n_repeated", 0.5, 0.0, batch=4), "class": "A"}
+    bench = Counted(0.001)
+    found = worth(monkeypatch, tmp_path, records=[best], benches={"latency_ms": bench})
     assert found.in_vain(Deep(50)) is None
-    assert [(one.threads, one.batch) for one in seen] == ([(2, 4)] if status == "passes" else [])
+    assert bench.asked == [(Repeated, 4)]
