@@ -225,7 +225,7 @@ class Search:
             model=watched.model,
             workdir=workdir,
             kept=None,
-            exported=self._exported(stages, before),
+            exported=self.context.workdir / "exported",
         )
         worth = Worth(module, before, context, self.goal, self.records, self.benches, self._arm_of)
         # Products of quantised layers cannot be counted.
@@ -245,13 +245,6 @@ class Search:
         shutil.rmtree(workdir, ignore_errors=True)
         record["bytes"] = sum(artifact.sizes(folder).values())
         return artifact.load(folder, target), folder, module if before else None
-
-    def _exported(self, stages: Stages, before: Stages) -> Path | None:
-        """Where all that change the same module's numerics alone keep its export."""
-        if len(stages) > len(before) + 1 or get(stages[-1][0]).changes != "numerics":
-            return None
-        module = self.store.known[key(before)] if before else "fp32"
-        return self.context.workdir / "exported" / str(module)
 
     def _ask(self, worth: Worth, record: Record, module: nn.Module) -> None:
         """Ends a trial before a training that is not worth it."""

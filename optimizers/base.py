@@ -103,8 +103,7 @@ class Context:
     """Asked before a training that leaves the structure as it is, which takes long; raises where
     the module is not worth it."""
     exported: Path | None = None
-    """Where an export of the module that `apply` gets is kept for others of the same module, or is
-    already; None where there are no others."""
+    """A folder where exports are kept for others of the same module; None where there are none."""
     automatic: Automatic | None = None
     """The user's goal and the judges, for a technique that is `automatic`."""
     made: list[dict[str, Any]] = field(default_factory=list)

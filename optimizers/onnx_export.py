@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from optimizers import own_threads
 from optimizers.base import Context, Refused
+from optimizers.finetune import digest
 from optimizers.interface import Call, Interface, bind, growing
 from optimizers.onnx_model import OnnxModel, errors, first_line, host_provider
 from optimizers.quiet import quiet
@@ -33,8 +35,8 @@ def export(module: nn.Module, context: Context) -> OnnxModel:
 
     Raises Refused naming operator, exporter and opset where there is no export, and RuntimeError
     for a graph that takes one batch size only or computes something else than the module.
-    A parameter `threads` of the technique's is the session's. The file comes from the context's
-    `exported`, where it is there, and is kept there otherwise; it is checked in any case.
+    A parameter `threads` of the technique's is the session's. An export of the same module that the
+    context's `exported` holds is taken instead, and checked like any other.
     """
     threads = own_threads.asked(context)
     module = context.target.place(module)
@@ -44,7 +46,10 @@ def export(module: nn.Module, context: Context) -> OnnxModel:
         calls = _calls(module, context)
         # Before the export: tracing may leave traces in the module.
         structure, expected = _results(module, calls)
-        taken = _kept(path, context.exported) or _write(module, calls, path, context)
+        folder = None if context.exported is None else context.exported / _fingerprint(module)
+        taken = _kept(path, folder) or _write(module, calls, path, context)
+        if folder is not None and not folder.exists():
+            _keep(path, folder)
         interface = _interface(calls[_TRACED], taken, structure)
         context.notes["dropped"] = [*interface.constants, *interface.unused]
         context.notes["opset"] = OPSET
@@ -142,16 +147,18 @@ def _write(module: nn.Module, calls: dict[int, Call], path: Path, context: Conte
         # DYNAMIC lets the exporter try a second way of tracing where the first bakes the batch
         # in. Where all of them do, AUTO lets it, and the check shows what that means.
         try:
-            taken = _export(module, calls, path, dimension.DYNAMIC)
+            return _export(module, calls, path, dimension.DYNAMIC)
         except torch.onnx.OnnxExporterError:
-            taken = _export(module, calls, path, dimension.AUTO)
+            return _export(module, calls, path, dimension.AUTO)
     except torch.onnx.OnnxExporterError as error:
         raise Refused(
             f"{EXPORTER} (opset {OPSET}) cannot export {context.model.full_name}: {_cause(error)}"
         ) from error
-    if context.exported is not None:
-        _keep(path, context.exported)
-    return taken
+
+
+def _fingerprint(module: nn.Module) -> str:
+    """Of its weights, bit by bit, and of what its layers are."""
+    return hashlib.sha256(f"{digest(module)} {module}".encode()).hexdigest()[:32]
 
 
 def _kept(path: Path, folder: Path | None) -> list[str]:

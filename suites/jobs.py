@@ -220,10 +220,14 @@ def _saved(
     }
 
 
+def _start(world: World) -> optimizers.Optimized:
+    """What the earlier stages of a pipeline left: their own saved artifact."""
+    return artifact.load(Path(world.arguments["start"]) / shared.ARTIFACT, world.baseline_target)
+
+
 def _continued(world: World, before: list[dict[str, Any]]) -> torch.nn.Module:
-    """The module that the earlier stages of a pipeline left, from their own saved artifact."""
-    folder = Path(world.arguments["start"]) / shared.ARTIFACT
-    started = artifact.load(folder, world.baseline_target)
+    """The module that a pipeline's last stage goes on with."""
+    started = _start(world)
     if not isinstance(started, EagerModule):
         raise optimizers.Refused(
             f"{world.arguments['stages'][len(before)][0]} needs an eager module, and "
@@ -301,14 +305,6 @@ def _split(evaluated: dict[str, Any]) -> dict[str, Any]:
     return evaluated
 
 
-def _begun_with(world: World) -> torch.nn.Module | None:
-    """What the last stage began with, where a claim asks for it; None where that is FP32."""
-    if world.arguments["start"] is None:
-        return None
-    folder = Path(world.arguments["start"]) / shared.ARTIFACT
-    return artifact.load(folder, world.baseline_target).module
-
-
 def _evidence(world: World, candidate: Any) -> dict[str, Any]:
     subject = evidence.Subject(
         candidate=candidate,
@@ -317,7 +313,7 @@ def _evidence(world: World, candidate: Any) -> dict[str, Any]:
         directory=Path(world.arguments["artifact"]) / shared.ARTIFACT,
         target=world.target,
         stages=world.arguments["stages"],
-        start=_begun_with(world),
+        start=None if world.arguments["start"] is None else _start(world).module,
     )
     return {"claims": evidence.count(tuple(world.arguments["claims"]), subject)}
 
