@@ -20,6 +20,10 @@ from optimizers.search_cost import macs_of
 from zoo import Unavailable
 
 
+GAINS = 0.99
+"""A change that leaves more than this share of what a call costs is not worth a training."""
+
+
 class Worth:
     """What a changed module has to do, against the one that was changed.
 
@@ -104,10 +108,10 @@ class Worth:
             # With that stage it may not run; its training and the others tell what it is worth.
             return None
         bench, field = self.benches[self.goal.field], self.goal.field
-        # In turns: a few percent are worth a training, and less than two measurements differ by.
+        # In turns: a few percent are worth a training, and two measurements apart differ by more.
         told = bench.race({0: self.arm(best), 1: bench.arm(built, best.get("batch", 1))})
         share = told[1][field] / told[0][field]
-        if not share > SAVES:
+        if not share > GAINS:
             return None
         return f"would make {best['pipeline']} cost {share:.2f} times what it does without"
 
