@@ -19,7 +19,6 @@ from optimizers.base import Context, Refused
 from optimizers.search_cost import macs_of
 from zoo import Unavailable
 
-
 GAINS = 0.99
 """A change that leaves more than this share of what a call costs is not worth a training."""
 
