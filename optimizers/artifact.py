@@ -6,11 +6,15 @@ cache's record: a file it does not list is never opened, whatever it holds.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
 import math
+import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,16 @@ _EXACT = 1e-5
 
 class ArtifactError(Exception):
     """An artifact that is damaged, incomplete or unsafe; the message names the file."""
+
+
+@contextlib.contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A new folder to fill: `folder` is there with all that belongs in it, or not at all."""
+    unfinished = folder.with_name(folder.name + ".new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    yield unfinished
+    os.replace(unfinished, folder)
 
 
 def save(optimized: Optimized, directory: Path) -> None:

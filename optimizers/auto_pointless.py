@@ -80,8 +80,10 @@ def _variants(before: Stages, name: str, of: Of) -> list[Record]:
     return [one for one in found if one is not None]
 
 
-def _spares(technique: Technique, params: dict[str, Any]) -> bool:
-    return technique.sparing is not None and params[technique.sparing[0]] == technique.sparing[1]
+def _spares(technique: Technique, params: dict[str, Any]) -> set[str]:
+    """The parameter, if any, with which layers are left in FP32."""
+    name, value = technique.sparing or ("", None)
+    return {name} if name and params[name] == value else set()
 
 
 def _cheaper(stages: Stages, of: Of) -> Record | None:
@@ -91,9 +93,7 @@ def _cheaper(stages: Stages, of: Of) -> Record | None:
     """
     *before, (name, params) = stages
     technique = optimizers.base.get(name)
-    free = set(technique.costless)
-    if technique.sparing is not None and _spares(technique, params):
-        free.add(technique.sparing[0])
+    free = {*technique.costless, *_spares(technique, params)}
     for variant in technique.variants if free else ():
         like = {one: variant[one] if one in free else value for one, value in params.items()}
         if like == params:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from optimizers import weights
+from optimizers.artifact import whole
 from zoo import Model
 
 
@@ -26,16 +25,8 @@ def trained(model: Model, seed: int, folder: Path) -> nn.Module:
         module = model.build()
         if not folder.exists():
             model.train(module, seed)  # type: ignore[attr-defined]  # the caller knows it has one
-            _keep(module, folder)
+            with whole(folder) as unfinished:
+                weights.save(module, unfinished)
     (path,) = folder.iterdir()
     weights.load(module, path, weights.tied(module))
     return module.eval()
-
-
-def _keep(module: nn.Module, folder: Path) -> None:
-    """The folder is there with all that belongs in it, or not at all."""
-    unfinished = folder.with_name(folder.name + ".new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    weights.save(module, unfinished)
-    os.replace(unfinished, folder)

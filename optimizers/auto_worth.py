@@ -71,8 +71,8 @@ class Worth:
         """
         if not self._smaller(module):
             return None
-        if not self.lighter(module):
-            return f"leaves {self.left(module):.0%} of the products to do"
+        if self.goal.field != "bytes" and (left := self.left(module)) > SAVES:
+            return f"leaves {left:.0%} of the products to do"
         best = self._best()
         return None if best is None else self._no_cheaper(module, best)
 
@@ -98,7 +98,9 @@ class Worth:
 
     def _no_cheaper(self, module: nn.Module, best: Record) -> str | None:
         name, params = stages_of(best)[-1]
-        own = dataclasses.replace(self.context, workdir=self.context.workdir / "worth", worth=None)
+        # Nobody else starts from these weights: their export is of no use to others.
+        folder = self.context.workdir / "worth"
+        own = dataclasses.replace(self.context, workdir=folder, worth=None, exported=None)
         try:
             # devices=[]: what is trained is on the CPU.
             with torch.random.fork_rng(devices=[]):

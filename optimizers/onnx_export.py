@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from optimizers import own_threads
+from optimizers.artifact import whole
 from optimizers.base import Context, Refused
 from optimizers.finetune import digest
 from optimizers.interface import Call, Interface, bind, growing
@@ -66,7 +67,7 @@ def opened(path: Path, module: nn.Module, context: Context) -> OnnxModel:
     RuntimeError for a graph that takes one batch size only or gives other shapes than the module.
     """
     module = context.target.place(module)
-    taken = [one.name for one in onnx.load(path, load_external_data=False).graph.input]
+    taken = _inputs(path)
     with torch.no_grad():
         calls = _calls(module, context)
         structure, expected = _results(module, calls)
@@ -166,17 +167,19 @@ def _kept(path: Path, folder: Path | None) -> list[str]:
     if folder is None or not folder.exists():
         return []
     shutil.copytree(folder, path.parent, dirs_exist_ok=True)
-    return [one.name for one in onnx.load(path, load_external_data=False).graph.input]
+    return _inputs(path)
 
 
 def _keep(path: Path, folder: Path) -> None:
-    """The folder is there with all files of the export (large weights have their own), or not."""
-    unfinished = folder.with_name(folder.name + ".new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    for one in path.parent.glob(f"{path.name}*"):
-        shutil.copy2(one, unfinished)
-    unfinished.rename(folder)
+    """Keep all files of an export: large weights have their own."""
+    with whole(folder) as unfinished:
+        for one in path.parent.glob(f"{path.name}*"):
+            shutil.copy2(one, unfinished)
+
+
+def _inputs(path: Path) -> list[str]:
+    """The names of a graph's inputs in order."""
+    return [one.name for one in onnx.load(path, load_external_data=False).graph.input]
 
 
 def _export(module: nn.Module, calls: dict[int, Call], path: Path, dimension: Any) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suites import matrix, naming
+from suites import matrix
 
 if TYPE_CHECKING:
     from suites.engine import Engine
@@ -26,9 +26,8 @@ def adopt(engine: Engine, cell: Cell, made: dict[str, Any], directory: Path) -> 
     before = made.pop(FOLDER)
     if before is None:
         return
-    stages = [(one["technique"], one["params"]) for one in before["stages"]]
-    name = naming.format_pipeline(stages, engine.catalog.variants())
-    earlier = matrix.cell(engine.catalog, cell.model, name, engine.device_of(cell.target))
+    device = engine.device_of(cell.target)
+    earlier = matrix.made(engine.catalog, cell.model, before["stages"], device)
     # A run that knows the cell has it already, or has a reason why not, which is that cell's own.
     if not engine.known("artifact", earlier):
         engine.keep(earlier, _moved(directory / FOLDER, before))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gauge.policy import CellFacts
-from suites import matrix, naming
+from suites import matrix
 from suites.engine import Stopped
 
 if TYPE_CHECKING:
@@ -19,12 +19,10 @@ def pipeline(run: Run, cell: Cell) -> Cell | None:
     if not cell.automatic or not run.begun or not run.engine.known("artifact", cell):
         return None
     try:
-        made = run.engine.artifact(cell).meta["stages"][len(cell.stages) :]
+        stages = run.engine.artifact(cell).meta["stages"][len(cell.stages) :]
     except Stopped:
         return None
-    stages = [(one["technique"], one["params"]) for one in made]
-    name = naming.format_pipeline(stages, run.catalog.variants())
-    return matrix.cell(run.catalog, cell.model, name, cell.target)
+    return matrix.made(run.catalog, cell.model, stages, cell.target)
 
 
 def like(run: Run, cell: Cell) -> Cell:

@@ -16,7 +16,7 @@ from gauge.length import Length
 from gauge.order import candidate_first
 from gauge.turns import LockError
 from gauge.verdict import Status
-from suites import adopting, keys, matrix, naming
+from suites import adopting, keys, matrix
 from suites.built import Built
 from suites.catalog import ROOT, Catalog
 from suites.deadline import Deadline
@@ -355,10 +355,8 @@ class Engine:
         if not set(OF_START) & set(entry.meta["claims"]):
             return None
         if cell.automatic:
-            made = entry.meta["stages"][len(cell.stages) :]
-            stages = [(one["technique"], one["params"]) for one in made]
-            name = naming.format_pipeline(stages, self.catalog.variants())
-            cell = matrix.cell(self.catalog, cell.model, name, cell.target)
+            stages = entry.meta["stages"][len(cell.stages) :]
+            cell = matrix.made(self.catalog, cell.model, stages, cell.target)
         start = self._start(cell)
         return str(start.path) if start else None
 

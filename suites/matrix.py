@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,12 @@ def prefixes(catalog: Catalog, whole: Cell, target: str) -> list[Cell]:
         for end in range(1, len(whole.stages))
     ]
     return [cell(catalog, whole.model, name, target) for name in names]
+
+
+def made(catalog: Catalog, model: str, stages: Sequence[Mapping[str, Any]], target: str) -> Cell:
+    """The cell of a pipeline by the records of its stages, as an artifact holds them."""
+    applied = [(one["technique"], one["params"]) for one in stages]
+    return cell(catalog, model, naming.format_pipeline(applied, catalog.variants()), target)
 
 
 def cell(catalog: Catalog, model: str, technique: str, target: str) -> Cell:

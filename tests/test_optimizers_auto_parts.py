@@ -157,6 +157,16 @@ def test_the_cheap_look_stops_what_is_far_off_and_nothing_else(monkeypatch, tmp_
 # The plan.
 
 
+def strongest(technique, outcomes):
+    """(what was tried, what was found)."""
+    steps, tried = auto_plan._strongest(technique, (), outcomes), []
+    while True:
+        try:
+            tried.append(next(steps))
+        except StopIteration as end:
+            return tried, end.value
+
+
 @given(st.integers(0, 6), st.integers(1, 6))
 def test_bisection_finds_the_strongest_in_few_trials(bears, count):
     values = tuple((n + 1) / 10 for n in range(count))
@@ -167,13 +177,7 @@ def test_bisection_finds_the_strongest_in_few_trials(bears, count):
         return strong[stages[0][1]["amount"]] < bears
 
     outcomes = Outcomes(works, lambda _: True, lambda _: False)
-    tried, result = [], None
-    steps = auto_plan._strongest(scaled, (), outcomes)
-    while result is None:
-        try:
-            tried.append(next(steps))
-        except StopIteration as end:
-            result = end.value
+    tried, result = strongest(scaled, outcomes)
     assert len(tried) <= math.floor(math.log2(count)) + 1
     wanted = min(bears, count)
     best = [one[0][1]["amount"] for one in result[:1]]
@@ -195,13 +199,7 @@ def test_where_a_change_is_no_faster_a_stronger_one_is_tried(vain, bears, count)
         lambda one: one[0][1]["n"] >= vain,
         lambda one: one[0][1]["n"] < vain,
     )
-    result = None
-    steps = auto_plan._strongest(scaled, (), outcomes)
-    while result is None:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result = end.value
+    _, result = strongest(scaled, outcomes)
     best = min(bears, count) - 1
     assert [one[0][1]["n"] for one in result[:1]] == ([best] if best >= vain else [])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import nn
 
@@ -40,13 +38,13 @@ def _packed_shapes(module: nn.Module) -> list[tuple[int, ...]]:
             kind = str(value._type()).rpartition(".")[2].removesuffix("PackedParamsBase").lower()
             unpack = getattr(torch.ops.quantized, f"{kind}_unpack", None)
             if unpack is not None:
-                found.append(_sides(unpack(value)[0]) or ())
+                found.append(_sides(unpack(value)[0]))
     return found
 
 
-def _sides(weight: torch.Tensor | None) -> tuple[int, ...] | None:
+def _sides(weight: torch.Tensor) -> tuple[int, ...]:
     """A convolution in one dimension is packed as one in two, of which one is 1 long."""
-    return None if weight is None else tuple(side for side in weight.shape if side != 1)
+    return tuple(side for side in weight.shape if side != 1)
 
 
 @claim("integer_kernels")
@@ -66,15 +64,15 @@ def integer_kernels(subject: Subject) -> Finding:
     converted = [name for name, _ in _quantized_layers(subject.module)]
     # A converted layer inside another one (a cell of an LSTM) belongs to it.
     named = {name for name in eligible if any(_inside(one, name) for one in converted)}
-    layers = dict(subject.baseline.named_modules())
+    weights = {
+        name: _sides(layer.weight)
+        for name, layer in subject.baseline.named_modules()
+        if name in eligible and hasattr(layer, "weight")
+    }
     for shape in _packed_shapes(subject.module):
         # Called as a function: any layer that has such a weight, each once.
-        like = (
-            name
-            for name in eligible
-            if name not in named and _sides(getattr(layers[name], "weight", None)) == shape
-        )
-        named.update(itertools.islice(like, 1))
+        like = [name for name, own in weights.items() if own == shape and name not in named]
+        named.update(like[:1])
     ran = {name: n for name, n in subject.operators.items() if _integer_operator(name)}
     total = sum(eligible.values())
     share = sum(eligible[name] for name in named) / total if total else 0.0
