@@ -114,8 +114,9 @@ def _strongest(
     """The strongest parameters that keep the accuracy, and the next milder ones that were tried.
 
     The first variant is taken through the technique's scale by bisection, as a stronger change
-    keeps no more than a milder one; the others are tried one step further than it got. Without a
-    scale every variant is tried.
+    keeps no more than a milder one. Where it keeps the accuracy nowhere, the others are tried at
+    the mildest: a training for each, and one step further than the first got none of them had kept
+    it on any model of the zoo. Without a scale every variant is tried.
     """
     variants = [dict(params) for params in technique.variants or ({},)]
     if technique.scale is None:
@@ -145,7 +146,7 @@ def _strongest(
             low = middle  # A stronger one has less to do.
         else:
             high = middle
-    if high == len(values):
+    if kept or high == len(values):
         return kept
     for params in _others(variants, name):
         yield at(params, high)

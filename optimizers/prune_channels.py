@@ -69,7 +69,7 @@ class PruneChannels(Technique):
         {"amount": 0.3, "importance": "magnitude"},
         {"amount": 0.5, "importance": "taylor"},
     )
-    scale = ("amount", (0.3, 0.5, 0.7, 0.8))
+    scale = ("amount", (0.3, 0.4, 0.5, 0.6, 0.7, 0.8))
     standard = ("resnet18", "lstm")
 
     def apply(self, module: nn.Module, context: Context) -> EagerModule:

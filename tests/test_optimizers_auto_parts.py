@@ -204,18 +204,23 @@ def test_where_a_change_is_no_faster_a_stronger_one_is_tried(vain, bears, count)
     assert [one[0][1]["n"] for one in result[:1]] == ([best] if best >= vain else [])
 
 
-def test_other_variants_are_tried_one_step_further(monkeypatch):
+@pytest.mark.parametrize(
+    ("bears", "tried"),
+    [
+        (0.6, [(0.5, "a"), (0.7, "a")]),
+        (0.1, [(0.5, "a"), (0.3, "a"), (0.3, "b")]),
+    ],
+)
+def test_other_variants_are_tried_where_the_first_keeps_the_accuracy_nowhere(bears, tried):
     variants = (
         {"amount": 0.5, "how": "a"},
         {"amount": 0.1, "how": "a"},
         {"amount": 1.0, "how": "b"},
     )
     scaled = SimpleNamespace(name="x", variants=variants, scale=("amount", (0.3, 0.5, 0.7)))
-    outcomes = Outcomes(lambda one: one[0][1]["amount"] < 0.6, lambda _: True, lambda _: False)
-    tried = [one[0][1] for one in auto_plan._strongest(scaled, (), outcomes)]
-    assert tried == [
-        {"amount": 0.5, "how": "a"}, {"amount": 0.7, "how": "a"}, {"amount": 0.7, "how": "b"},
-    ]  # fmt: skip
+    outcomes = Outcomes(lambda one: one[0][1]["amount"] < bears, lambda _: True, lambda _: False)
+    found = [one[0][1] for one in auto_plan._strongest(scaled, (), outcomes)]
+    assert [(one["amount"], one["how"]) for one in found] == tried
 
 
 def test_every_technique_of_the_project_has_its_place_and_no_search_is_in_a_search():
