@@ -12,7 +12,7 @@ from torch import nn
 
 from optimizers import pipeline, sensitivity
 from optimizers.auto_bench import meter
-from optimizers.auto_goal import PASSES, Goal, Record, stages_of
+from optimizers.auto_goal import PASSES, Goal, Record, stages_of, undecided
 from optimizers.auto_search import Search
 from optimizers.base import Automatic, Context, Device, Optimized, Refused, Technique, register
 from optimizers.eager import EagerModule
@@ -121,6 +121,7 @@ def _told(
             "validation": search.validation.told,
             "samples": search.validation.samples,
             "reference": search.reference,
+            "undecided": undecided(records, goal, number) if chosen["status"] == PASSES else [],
         },
         "goal": {
             "max_drop": goal.max_drop,

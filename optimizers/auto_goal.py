@@ -19,7 +19,9 @@ drop_error (one standard error), drop_high (what must be within the drop), alike
 sample_ms, joules, each with `…_error` (half width of the 95 % interval, as a share); speed (FP32's
 latency over its own), where latency is measured; batch, where
 throughput is asked for, the size that gave most of it; threads, and `made` (the stages with them),
-where fewer than the run's cost less; vain, where it was skipped since it would be no faster.
+where fewer than the run's cost less; vain, where it was skipped since it would be no faster;
+likely, where a last stage was tried on it before its training: {"last": that stage, and what they
+cost together}.
 """
 
 PASSES, DROPS, OVER, SKIPPED = "passes", "drops", "over budget", "skipped"
@@ -28,6 +30,9 @@ REFUSED, BROKEN, UNLIKE, UNFOUND = "refused", "broken", "unlike", "claims not fo
 
 KEEPING = (PASSES, OVER)
 """How those ended that keep the accuracy and their claims."""
+
+CLEARLY = 0.95
+"""Of two that may have been turned down wrongly, the one that lost more must cost so much less."""
 
 COSTS = {
     "latency": "latency_ms",
@@ -128,6 +133,35 @@ def contenders(records: Sequence[Record], goal: Goal, most: int) -> list[int]:
     reach = min(goal.cost(records[number])[1] for number in found)
     near = [number for number in found if goal.cost(records[number])[0] <= reach]
     return sorted(near, key=lambda n: (sum(goal.cost(records[n])), n))[:most]
+
+
+def close(record: Mapping[str, Any], goal: Goal) -> bool:
+    """Whether a trial lost no more than is allowed, if perhaps too much to be sure."""
+    return record.get("drop") is not None and record["drop"] <= goal.max_drop
+
+
+def undecided(records: Sequence[Record], goal: Goal, chosen: int) -> list[dict[str, Any]]:
+    """What would cost less than what was chosen, and was turned down though it may be good enough.
+
+    Returns {"trial", "stages", "drop", "drop_error", "share"} of each, the least drop first; every
+    further one costs clearly less. Its stages are with the last one that it was likely to be best
+    with; share: of what was chosen costs.
+    """
+    whole, most = records[chosen][goal.field], goal.cost(records[chosen])[0]
+    found: list[dict[str, Any]] = []
+    turned_down = [n for n, one in enumerate(records) if one["status"] == DROPS]
+    for number in sorted(turned_down, key=lambda n: (records[n]["drop"], n)):
+        likely = records[number].get("likely", {})
+        one = {**records[number], **likely}
+        alone = goal.misses(one).keys() == {"drop"}
+        if alone and close(one, goal) and goal.cost(one)[1] < most:
+            value = one[goal.field]
+            last = [likely["last"]] if likely else []
+            told = {name: one[name] for name in ("drop", "drop_error")}
+            stages = [*stages_of(one), *last]
+            found.append({"trial": number, "stages": stages, **told, "share": value / whole})
+            most = value * CLEARLY
+    return found
 
 
 def closest(records: Sequence[Record], goal: Goal) -> int | None:

@@ -33,6 +33,7 @@ from optimizers.auto_goal import (
     Goal,
     Record,
     Stages,
+    close,
     closest,
     contenders,
     key,
@@ -175,6 +176,8 @@ class Search:
         if held and not alike >= least:
             raise Ended(UNLIKE, f"{alike:.2%} like FP32, of {least:.0%} wanted")
         if "drop" in self.goal.misses(record):
+            if self.benches and close(record, self.goal) and _numeric(stages):
+                self._measure(stages, optimized, folder, record)
             raise Ended(DROPS, _lost(record, self.goal.max_drop))
         names = pipeline.claims(stages, self.context.target)
         start = self.validation.start(record["class"])
@@ -229,7 +232,7 @@ class Search:
         )
         worth = Worth(module, before, context, self.goal, self.records, self.benches, self._arm_of)
         # Products of quantised layers cannot be counted.
-        changes = get(stages[-1][0]).changes != "numerics"
+        changes = not _numeric(stages)
         if changes:
             context = dataclasses.replace(
                 context, worth=functools.partial(self._ask, worth, record)
@@ -249,6 +252,8 @@ class Search:
     def _ask(self, worth: Worth, record: Record, module: nn.Module) -> None:
         """Ends a trial before a training that is not worth it."""
         reason = worth.in_vain(module)
+        if worth.likely is not None:
+            record["likely"] = worth.likely
         if reason:
             record["vain"] = True
             raise Ended(SKIPPED, reason)
@@ -257,6 +262,11 @@ class Search:
         """Only what may win, or be gone on from, keeps its artifact."""
         if record["status"] not in KEEPING:
             self.store.drop(len(self.records) - 1)
+
+
+def _numeric(stages: Stages) -> bool:
+    """Whether the last stage is a runtime, or other numbers in the same structure."""
+    return get(stages[-1][0]).changes == "numerics"
 
 
 def _lost(record: Record, most: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,6 +44,7 @@ class Worth:
     ) -> None:
         self.whole, self.before, self.context, self.goal = whole, before, context, goal
         self.records, self.benches, self.arm = records, benches, arm
+        self.likely: dict[str, Any] | None = None
 
     def lighter(self, made: nn.Module) -> bool:
         """Fewer parameters and, where it is not the bytes that count, fewer products."""
@@ -67,7 +69,7 @@ class Worth:
         module: its structure is what it will be, its weights are not. It is built with the last
         stage that was best without the change, and measured: a few seconds, where a training may
         take minutes. One that is not smaller may run in kernels of its own (2:4 sparsity), which
-        this cannot see.
+        this cannot see. What was measured is kept as `likely` (optimizers.auto_goal.Record).
         """
         if not self._smaller(module):
             return None
@@ -111,6 +113,8 @@ class Worth:
         bench, field = self.benches[self.goal.field], self.goal.field
         # In turns: a few percent are worth a training, and two measurements apart differ by more.
         told = bench.race({0: self.arm(best), 1: bench.arm(built, best.get("batch", 1))})
+        costs = {name: told[1][name] for name in (field, f"{field}_error")}
+        self.likely = {"last": [name, params], **costs}
         share = told[1][field] / told[0][field]
         if not share > GAINS:
             return None

@@ -17,6 +17,8 @@ from reports.plain import number as _number
 MOST_SHOWN = 12
 """Trials told as text, and reasons of those that ended early."""
 
+MOST_UNDECIDED = 3
+
 UNITS = {"latency_ms": "ms a call", "sample_ms": "ms a sample", "joules": "J a call"}
 AIMS = {
     "latency": "least latency",
@@ -52,6 +54,7 @@ def lines(cell: Cell) -> list[str]:
         f"found: {search.get('pipeline')}",
         *batches(found),
         *([f"without a search: {found['command']}"] if found.get("command") else []),
+        *undecided(found),
         *[_told(one, field) for one in best[:MOST_SHOWN]],
         *([f"{len(best) - MOST_SHOWN} more are good enough"] if best[MOST_SHOWN:] else []),
         *_ended(trials),
@@ -84,6 +87,23 @@ def batches(found: dict[str, Any]) -> list[str]:
         f"in batches of {told.get('size')}: {shown} samples a second, {call:.3g} ms a call, "
         f"{new} of memory (FP32 {old})"
     ]
+
+
+def undecided(found: dict[str, Any]) -> list[str]:
+    """What may be better, and was turned down since too few samples judge; how to have it gated."""
+    told = []
+    for one in map(_mapping, _listing(found.get("undecided"))[:MOST_UNDECIDED]):
+        drop, share = _number(one.get("drop")), _number(one.get("share"))
+        if drop is None or share is None:
+            continue
+        error = _number(one.get("drop_error"))
+        apart = "" if error is None else f" ± {100 * error:.2f}"
+        told.append(
+            f"undecided: {one.get('pipeline')} would cost about {share:.2g}x as much, and drops "
+            f"{100 * drop:.2f}{apart} points on validation, too close to what is allowed"
+        )
+        told.append(f"have the accuracy gate decide: {one.get('command')}")
+    return told
 
 
 def _goal(goal: dict[str, Any]) -> str:

@@ -35,6 +35,19 @@ def facts(run: Run, cell: Cell) -> CellFacts:
     return like(run, cell).facts
 
 
+def _undecided(
+    run: Run, cell: Cell, turned_down: dict[str, Any], command: Callable[[Cell, str], str]
+) -> dict[str, Any]:
+    """A pipeline that was turned down for want of samples, and how to have it judged."""
+    stages = [{"technique": name, "params": params} for name, params in turned_down["stages"]]
+    one = matrix.made(run.catalog, cell.model, stages, cell.target)
+    return {
+        "pipeline": one.technique,
+        **{name: turned_down[name] for name in ("drop", "drop_error", "share")},
+        "command": command(one, "accuracy"),
+    }
+
+
 def told(run: Run, cell: Cell, command: Callable[..., str]) -> dict[str, Any]:
     """For the record: the pipeline and the command that rebuilds it without a search.
 
@@ -48,9 +61,14 @@ def told(run: Run, cell: Cell, command: Callable[..., str]) -> dict[str, Any]:
     search = run.engine.artifact(cell).meta["stages"][0]["notes"]["search"]
     size = search["batch"]
     gated = None if size is None else [size]
+
+    def again(what: Cell, gate: str) -> str:
+        return command(run, what, gate, gated)
+
     found: dict[str, Any] = {
         "pipeline": one.technique,
-        "command": command(run, one, "evidence", gated),
+        "command": again(one, "evidence"),
+        "undecided": [_undecided(run, cell, other, again) for other in search["undecided"]],
     }
     if size is not None:
         each = search["trials"][search["chosen"]]["sample_ms"]

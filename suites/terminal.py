@@ -194,6 +194,7 @@ def _found(run: Run) -> list[str]:
             lines.append(f"{record['id']} found {found['pipeline']} (class {record['class']})")
             lines += [f"  {line}" for line in auto_chart.batches(found)]
             lines.append(f"  without a search: {found['command']}")
+            lines += [f"  {line}" for line in auto_chart.undecided(found)]
     return [*lines, ""] if lines else []
 
 

@@ -18,7 +18,7 @@ import optimizers
 import zoo
 from optimizers import Context, auto_plan, sensitivity
 from optimizers.auto_bench import BLOCKS, MOST, PRECISE, RUNGS, Bench, _interval
-from optimizers.auto_goal import DROPS, OVER, Goal, closest, contenders
+from optimizers.auto_goal import DROPS, OVER, Goal, closest, contenders, undecided
 from optimizers.auto_plan import Outcomes
 from optimizers.auto_validation import Validation
 from optimizers.auto_ways import Arm, Way, sizes
@@ -49,6 +49,37 @@ def test_those_that_may_be_the_best_are_compared_and_no_others():
     assert contenders(found, goal, 6) == [2, 1]
     assert contenders(found, goal, 1) == [2]
     assert contenders(found[3:4], goal, 6) == []
+
+
+def test_what_may_have_been_turned_down_wrongly_is_told_the_least_drop_first():
+    def turned_down(name, drop, cost, **more):
+        found = timed(name, cost, 0.01, status=DROPS, **more)
+        return {**found, "drop": drop, "drop_error": 0.006, "drop_high": drop + 0.012}
+
+    found = [
+        timed("chosen", 1.0, 0.01),
+        turned_down("lossy", 0.008, 0.2),
+        turned_down("near", 0.005, 0.5),
+        turned_down("as near", 0.006, 0.49),
+        turned_down("too much", 0.011, 0.1),
+        turned_down("no faster", 0.001, 0.985),
+        {
+            **turned_down("by its last", 0.004, 9.0),
+            "likely": {"last": ["x", {}], "latency_ms": 0.7},
+        },
+        turned_down("too large", 0.001, 0.1, bytes=3_000_000),
+        {**turned_down("not measured", 0.001, 0.1), "latency_ms": None},
+    ]
+    goal = Goal(0.01, "latency", size_mb=2.0)
+    told = undecided(found, goal, 0)
+    assert [(one["trial"], round(one["share"], 2)) for one in told] == [
+        (6, 0.7),
+        (2, 0.5),
+        (1, 0.2),
+    ]
+    assert told[0]["stages"][-1] == ["x", {}]
+    assert len(told[0]["stages"]) == 2
+    assert undecided(found[:1], goal, 0) == []
 
 
 def test_the_closest_misses_least_by_its_worst_side():

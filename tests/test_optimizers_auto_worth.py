@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from auto_subjects import Cutting, Deep, Directions, by_name, only, ready, searched, timed
 from optimizers_models import known, known_technique, target
@@ -70,7 +71,7 @@ class Counted:
         return self.cost * len(artifact.module.blocks)
 
     def race(self, arms):
-        return {number: {"latency_ms": cost} for number, cost in arms.items()}
+        return {n: {"latency_ms": cost, "latency_ms_error": 0.01} for n, cost in arms.items()}
 
 
 def test_before_a_training_the_best_last_stage_tells_what_is_gained(monkeypatch, tmp_path):
@@ -85,6 +86,9 @@ def test_before_a_training_the_best_last_stage_tells_what_is_gained(monkeypatch,
     assert found.in_vain(module) == told
     assert bench.asked == [(Repeated, 1)]
     assert found.in_vain(slimmer) is None, "a fifth is saved"
+    assert found.likely == {
+        "last": ["n_repeated", {}], "latency_ms": pytest.approx(0.4), "latency_ms_error": 0.01,
+    }  # fmt: skip
     best["status"] = "drops"
     assert found.in_vain(module) is None, "nothing is known to be the best"
     best |= {"status": "passes", "trains": True}
@@ -169,6 +173,65 @@ def test_a_change_that_gains_nothing_is_not_trained_and_a_stronger_one_tried(mon
     assert found["o_thinning:0.75"]["status"] == "passes"
     assert found["o_thinning:0.75+n_padded"]["status"] == "passes"
     assert "o_thinning:0.5+n_padded" not in found
+
+
+class Risking(Thinning):
+    """Faster, and may lose too much: a class in four."""
+
+    name = "p_risking"
+    variants = ({"amount": 0.5},)
+    scale = ("amount", (0.5,))
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        module = super().apply(module, context).module
+        with torch.no_grad():
+            module.head.weight[0] = 0
+        return EagerModule(module)
+
+
+class Blurred(Cutting):
+    """A runtime that is faster than all others, and may lose too much as well."""
+
+    name = "q_blurred"
+    blocks, wrong = 15, 1
+
+
+class Running(Cutting):
+    """A runtime of the module as it is."""
+
+    name = "r_running"
+    claims = ()
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        return EagerModule(module)
+
+    def rebuild(self, module, params, notes):
+        return module
+
+
+def test_what_may_be_good_enough_and_faster_is_told_with_what_it_would_cost(monkeypatch, tmp_path):
+    model = ready(monkeypatch)
+    only(monkeypatch)
+    for technique in (Blurred, Running, Risking):
+        known_technique(technique, monkeypatch)
+    goal = {"allow": "structure", "fidelity": None}
+    lost = by_name(searched(model, tmp_path / "a", **goal)[1])["q_blurred"]["drop"]
+    _, told, _ = searched(model, tmp_path / "b", **goal, max_drop=lost + 0.005)
+    search, trials = told["search"], by_name(told)
+    assert search["pipeline"] == "r_running"
+    for name in ("q_blurred", "p_risking:0.5"):
+        assert trials[name]["status"] == "drops"
+        assert trials[name]["drop"] == pytest.approx(lost)
+    (one,) = search["undecided"]
+    assert one["stages"] == [["q_blurred", {}]], "as much is lost, and it costs less"
+    assert (one["drop"], one["drop_error"]) == tuple(
+        trials["q_blurred"][name] for name in ("drop", "drop_error")
+    )
+    assert 0.1 < one["share"] < 0.6
+    assert trials["p_risking:0.5"]["likely"]["last"] == ["r_running", {}]
+    ratio = trials["p_risking:0.5"]["likely"]["latency_ms"] / trials["r_running"]["latency_ms"]
+    assert 0.3 < ratio < 0.8
+    assert "latency_ms" not in trials["p_risking:0.5"], "without a runtime it tells nothing"
 
 
 def test_a_real_bench_tells_a_third_from_the_whole(monkeypatch, tmp_path):

@@ -69,6 +69,26 @@ def test_goal_choice_command_the_best_and_the_reasons_are_told():
     ]
 
 
+def test_what_is_undecided_is_told_with_the_command_that_decides_it():
+    told = cell(notes())
+    found = told.verdicts[0]["evidence"]["found"]
+    one = {"pipeline": "distill:4:0.9+openvino", "drop": 0.0062, "drop_error": 0.0039}
+    one |= {"share": 0.274, "command": "pytest suites/ --technique distill:4:0.9+openvino"}
+    found["undecided"] = [one, {**one, "drop_error": None}, {**one, "drop": None}, "x"]
+    lines = plain(dict(details(told))["Search"])
+    start = lines.index("without a search: pytest suites/ --technique x") + 1
+    assert lines[start : start + 3] == [
+        "undecided: distill:4:0.9+openvino would cost about 0.27x as much, and drops 0.62 ± 0.39 "
+        "points on validation, too close to what is allowed",
+        "have the accuracy gate decide: pytest suites/ --technique distill:4:0.9+openvino",
+        "undecided: distill:4:0.9+openvino would cost about 0.27x as much, and drops 0.62 points "
+        "on validation, too close to what is allowed",
+    ]
+    assert len([one for one in lines if one.startswith("undecided")]) == 2
+    found["undecided"] = "x"
+    assert not [one for one in plain(dict(details(told))["Search"]) if "undecided" in one]
+
+
 def test_a_speed_that_the_smallest_must_have_is_told():
     goal = {**notes()["goal"], "optimise_for": "size", "size_mb": None, "speed": 1.0}
     lines = plain(dict(details(cell(notes(goal=goal))))["Search"])

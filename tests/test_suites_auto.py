@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from running import PLUGINS, Ran, suites
@@ -15,7 +16,7 @@ import zoo
 from gauge.policy import Known, Policy
 from optimizers.auto_ways import sizes
 from reports import records
-from suites import catalog, goals, judges, keys, matrix
+from suites import catalog, choices, goals, judges, keys, matrix
 from suites.catalog import ROOT
 
 CELL = "wide-auto:30-cpu"
@@ -152,6 +153,37 @@ def test_the_accuracy_gate_asks_for_the_stated_drop(ran, folder):
     assert "--max-drop 0.004" in tight.verdicts(CELL)["accuracy"]["command"]
     loose = records.read(ran.report).verdicts
     assert next(one for one in loose if one["gate"] == "accuracy")["limit"]["max"] == 0.02
+
+
+def test_what_was_turned_down_for_want_of_samples_is_told_with_the_command_that_gates_it():
+    known = catalog.read()
+    cell = matrix.cell(known, "vit", "auto", "cpu")
+    other = {"stages": [["low_rank", {"ratio": 0.3, "tune": True}], ["openvino", {"threads": 1}]]}
+    other |= {"trial": 5, "drop": 0.003, "drop_error": 0.004, "share": 0.8}
+    search = {"batch": None, "undecided": [other]}
+    meta = {
+        "stages": [
+            {"technique": "auto", "params": {"trials": "all"}, "notes": {"search": search}},
+            {"technique": "openvino", "params": {"threads": "all"}, "notes": {}},
+        ]
+    }
+    engine = SimpleNamespace(known=lambda *_: True, artifact=lambda _: SimpleNamespace(meta=meta))
+    run = SimpleNamespace(begun=True, catalog=known, engine=engine)
+
+    def command(run, cell, gate, batches):
+        return f"{gate} of {cell.technique} on {cell.model}-{cell.target} at {batches}"
+
+    told = choices.told(run, cell, command)["found"]
+    assert told["command"] == "evidence of openvino on vit-cpu at None"
+    assert told["undecided"] == [
+        {
+            "pipeline": "low_rank:0.3+openvino:1",
+            "drop": 0.003,
+            "drop_error": 0.004,
+            "share": 0.8,
+            "command": "accuracy of low_rank:0.3+openvino:1 on vit-cpu at None",
+        }
+    ]
 
 
 # Goals.
