@@ -43,7 +43,8 @@ def measure(target: Target) -> dict[str, Any]:
                 flops[name] = _products(target, getattr(torch, name))
             except (RuntimeError, NotImplementedError) as error:
                 flops[name] = None
-                reasons[name] = str(error).strip().splitlines()[0][:200]
+                line = str(error).strip().partition("\n")[0]
+                reasons[name] = line[:200] or type(error).__name__
         bandwidth = [[size, _bandwidth(target, size)] for size in BUFFERS]
     return {"flops": flops, "reasons": reasons, "bandwidth": bandwidth}
 

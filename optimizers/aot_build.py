@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from optimizers.aot_package import ANY, AotPackage, Rows
 from optimizers.base import Context, Refused
 from optimizers.interface import Call, Interface, bind, growing
+from optimizers.messages import first_line
 from optimizers.quiet import quiet
 from optimizers.structure import Structure, flatten
 
@@ -72,8 +73,9 @@ def export(
                 module, call.args, call.kwargs, dynamic_shapes=shapes, strict=strict
             )
     except Exception as error:  # torch.export has no common class for what it cannot do
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise Refused(f"torch.export cannot export {context.model.full_name}: {first}") from error
+        raise Refused(
+            f"torch.export cannot export {context.model.full_name}: {first_line(error)}"
+        ) from error
 
 
 def build(

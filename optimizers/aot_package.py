@@ -18,6 +18,7 @@ from optimizers.artifact import ArtifactError
 from optimizers.base import Device, Optimized
 from optimizers.described import describe, described, present
 from optimizers.interface import Interface
+from optimizers.messages import first_line
 
 ANY = 0
 """In place of a batch size: a package that takes every size."""
@@ -200,7 +201,7 @@ def open_package(path: Path) -> Any:
         with _unpacked_into_nothing():
             return torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
     except RuntimeError as error:
-        raise ArtifactError(f"{path} cannot be opened: {str(error).splitlines()[0]}") from error
+        raise ArtifactError(f"{path} cannot be opened: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

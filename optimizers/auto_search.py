@@ -47,6 +47,7 @@ from optimizers.auto_ways import Arm, Way
 from optimizers.auto_worth import Worth
 from optimizers.base import Automatic, Context, Optimized, Refused, get
 from optimizers.eager import EagerModule
+from optimizers.messages import named
 from zoo import Unavailable
 
 MOST_COMPARED = 6
@@ -154,9 +155,7 @@ class Search:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - one broken pipeline does not end the search
-            lines = str(error).strip().splitlines() or [""]
-            text = f"{type(error).__name__}: {lines[0][:300]}".rstrip(": ")
-            record |= {"status": BROKEN, "reason": text}
+            record |= {"status": BROKEN, "reason": named(error)}
         record["seconds"] = round(time.perf_counter() - began, 3)
         # Kept as strict JSON; a number that is none has its reason beside it.
         record = {name: None if _odd(one) else one for name, one in record.items()}

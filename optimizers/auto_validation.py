@@ -22,7 +22,9 @@ from optimizers.finetune import holdout
 from zoo import Model, Split
 
 SHARE = 0.2
-"""Of the training split, left out of every training of a trial."""
+"""Of the training split, left out of every training of a trial. Two halves that judge each other's
+trainings would be five times the samples for the same time, and are too little to train on:
+mobilenet_v3_small with 70 % of its channels pruned loses 1.3 points so, 0.45 with all samples."""
 
 WHOLE = 32
 """Samples that run at once; parts of more are cut to multiples of it, since a compiled artifact

@@ -13,6 +13,7 @@ from optimizers.aot_package import Rows
 from optimizers.artifact import ArtifactError
 from optimizers.base import Context, Refused
 from optimizers.executorch_model import MOST, ExecuTorchModel, silent
+from optimizers.messages import first_line
 from optimizers.quiet import quiet
 
 CHATTER = (*aot_build.CHATTER, "executorch", "root")
@@ -63,8 +64,9 @@ def _lower(program: torch.export.ExportedProgram, path: Path, context: Context) 
             edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
             written = edge.to_executorch()
         except Exception as error:  # ExecuTorch has no common class for what it cannot lower
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise Refused(f"executorch cannot lower {context.model.full_name}: {first}") from error
+            raise Refused(
+                f"executorch cannot lower {context.model.full_name}: {first_line(error)}"
+            ) from error
     path.write_bytes(written.buffer)
     return operators(written.executorch_program)
 

@@ -19,6 +19,7 @@ from optimizers.artifact import ArtifactError
 from optimizers.base import Device, Optimized
 from optimizers.described import describe, described, present
 from optimizers.interface import Interface
+from optimizers.messages import first_line
 
 if TYPE_CHECKING:
     from executorch.runtime import Method, Program
@@ -45,8 +46,9 @@ def missing(target: Device) -> str | None:
 
             backends = Runtime.get().backend_registry.registered_backend_names
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        return f"executorch does not fit the installed torch {torch.__version__}: {first}"
+        return (
+            f"executorch does not fit the installed torch {torch.__version__}: {first_line(error)}"
+        )
     if BACKEND not in backends:
         return f"this executorch was built without {BACKEND}: it has {', '.join(backends)}"
     return None
@@ -82,8 +84,7 @@ def open_program(path: Path, threads: int) -> tuple[Program, Method]:
         program = Runtime.get().load_program(path)
         method = program.load_method("forward")
     except (RuntimeError, KeyError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ArtifactError(f"{path} cannot be opened: {first}") from error
+        raise ArtifactError(f"{path} cannot be opened: {first_line(error)}") from error
     assert method is not None
     return program, method
 

@@ -18,7 +18,8 @@ from optimizers.artifact import whole
 from optimizers.base import Context, Refused
 from optimizers.finetune import digest
 from optimizers.interface import Call, Interface, bind, growing
-from optimizers.onnx_model import OnnxModel, errors, first_line, host_provider
+from optimizers.messages import first_line
+from optimizers.onnx_model import OnnxModel, errors, host_provider
 from optimizers.quiet import quiet
 from optimizers.structure import Structure, flatten
 

@@ -17,6 +17,7 @@ from optimizers.artifact import ArtifactError
 from optimizers.base import Device, Optimized
 from optimizers.described import describe, described, present
 from optimizers.interface import Interface
+from optimizers.messages import first_line
 from zoo import Batch
 
 if TYPE_CHECKING:
@@ -74,12 +75,6 @@ def errors() -> tuple[type[Exception], ...]:
         for found in vars(state).values()
         if isinstance(found, type) and issubclass(found, Exception)
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, cut to a length one can read."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
 
 
 def open_session(path: Path, provider: str, threads: int) -> onnxruntime.InferenceSession:

@@ -19,7 +19,8 @@ from optimizers.artifact import ArtifactError
 from optimizers.base import Device, Optimized
 from optimizers.described import describe, described, present
 from optimizers.interface import Interface
-from optimizers.onnx_model import OnnxModel, first_line
+from optimizers.messages import first_line
+from optimizers.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
     import openvino

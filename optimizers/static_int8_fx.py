@@ -17,6 +17,7 @@ from torch.fx import GraphModule
 from optimizers import layer_noise, pt2e
 from optimizers.base import Context, Device, Refused, Technique, register
 from optimizers.eager import EagerModule
+from optimizers.messages import first_line
 from zoo import Model
 
 _ENGINE = "x86"
@@ -142,8 +143,7 @@ def _refusing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise Refused(f"torch.fx cannot {what}: {first}") from error
+        raise Refused(f"torch.fx cannot {what}: {first_line(error)}") from error
 
 
 @contextlib.contextmanager
