@@ -21,7 +21,8 @@ latency over its own), where latency is measured; batch, where
 throughput is asked for, the size that gave most of it; threads, and `made` (the stages with them),
 where fewer than the run's cost less; vain, where it was skipped since it would be no faster;
 likely, where a last stage was tried on it before its training: {"last": that stage, and what they
-cost together}.
+cost together}; first, where more samples have judged it, or what it goes on from: drop and
+drop_error before that.
 """
 
 PASSES, DROPS, OVER, SKIPPED = "passes", "drops", "over budget", "skipped"

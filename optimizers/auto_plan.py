@@ -67,9 +67,10 @@ def plan(allow: str, outcomes: Outcomes) -> Plan:
     """Every pipeline in order; each must have been tried before the next is asked for.
 
     First each technique that changes numerics, by itself, in all its variants. Then, as far as it
-    is allowed, each that changes the structure: how much of it the accuracy bears is found by
-    bisection, and the strongest that keeps it is joined with each of the former. Then other
-    architectures likewise, with and without a change of structure after them.
+    is allowed, other architectures, which save most: each that keeps the accuracy is joined with
+    each of the former, and with a change of structure between them. At last what changes FP32's own
+    structure: how much of that the accuracy bears is found by bisection, and the strongest that
+    keeps it is joined likewise.
     """
     known = techniques(allow)
     last = [
@@ -79,9 +80,6 @@ def plan(allow: str, outcomes: Outcomes) -> Plan:
     ]
     for stage in last:
         yield (stage,)
-    for technique in known.get("structure", ()):
-        found = yield from _strongest(technique, (), outcomes)
-        yield from _joined(found, last, outcomes)
     architectures = []
     for technique in known.get("architecture", ()):
         for params in technique.variants or ({},):
@@ -96,6 +94,9 @@ def plan(allow: str, outcomes: Outcomes) -> Plan:
             if technique.scale is not None:
                 found = yield from _strongest(technique, stages, outcomes)
                 yield from _joined(found, last, outcomes)
+    for technique in known.get("structure", ()):
+        found = yield from _strongest(technique, (), outcomes)
+        yield from _joined(found, last, outcomes)
 
 
 def _joined(

@@ -40,7 +40,7 @@ from optimizers.auto_goal import (
     passing,
 )
 from optimizers.auto_plan import Outcomes, cls, plan
-from optimizers.auto_pointless import pointless
+from optimizers.auto_pointless import FAR, pointless
 from optimizers.auto_store import Store
 from optimizers.auto_validation import Validation, Watched
 from optimizers.auto_ways import Arm, Way
@@ -48,7 +48,7 @@ from optimizers.auto_worth import Worth
 from optimizers.base import Automatic, Context, Optimized, Refused, get
 from optimizers.eager import EagerModule
 from optimizers.messages import named
-from zoo import Unavailable
+from zoo import Model, Unavailable
 
 MOST_COMPARED = 6
 """Artifacts that are open at once in the last comparison."""
@@ -174,6 +174,11 @@ class Search:
         held = least is not None and record["class"] != "C" and alike is not None
         if held and not alike >= least:
             raise Ended(UNLIKE, f"{alike:.2%} like FP32, of {least:.0%} wanted")
+        earlier = self.store.of(stages[:-1]) or {}
+        if "first" in earlier:
+            record |= self.validation.moved(record, earlier)
+        if self._open(stages, record):
+            record |= self._judged_again(stages, optimized, record)
         if "drop" in self.goal.misses(record):
             if self.benches and close(record, self.goal) and _numeric(stages):
                 self._measure(stages, optimized, folder, record)
@@ -188,6 +193,31 @@ class Search:
         misses = self.goal.misses(record)
         if misses:
             raise Ended(OVER, _over(record, misses, self.goal))
+
+    def _open(self, stages: Stages, record: Record) -> bool:
+        """Whether more samples are worth their time: for a change that may be good enough, is not
+        surely so, and would be far better than anything that is."""
+        if _numeric(stages) or "first" in record or self.validation.apart is self.validation.whole:
+            return False
+        likely = {**record, **record.get("likely", {})}
+        if not close(record, self.goal) or self.goal.misses(likely).keys() != {"drop"}:
+            return False
+        known = [self.goal.cost(self.records[number])[1] for number in passing(self.records)]
+        return FAR * self.goal.cost(likely)[1] < min(known, default=math.inf)
+
+    def _judged_again(self, stages: Stages, optimized: Optimized, record: Record) -> Record:
+        """What it loses by the answers of its like, made on either half of the training split."""
+        workdir = self.context.workdir / "half"
+
+        def make(model: Model, module: nn.Module) -> Optimized:
+            context = dataclasses.replace(self.context, model=model, workdir=workdir, kept=None)
+            torch.manual_seed(self.context.seed)
+            return pipeline.apply(stages, module, context)[0]
+
+        first = {name: record[name] for name in ("drop", "drop_error")}
+        found = self.validation.judge_again(optimized, make)
+        shutil.rmtree(workdir, ignore_errors=True)
+        return {**found, "first": first}
 
     def _measure(self, stages: Stages, optimized: Optimized, folder: Path, record: Record) -> None:
         """What the artifact costs, run in the way in which it serves the goal best."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from optimizers import auto_reference
+from optimizers.auto_samples import Group, Samples, cut, groups_of, spread
 from optimizers.base import Automatic, Context, Refused
-from optimizers.finetune import holdout
 from zoo import Model, Split
 
 SHARE = 0.2
 """Of the training split, left out of every training of a trial. Two halves that judge each other's
-trainings would be five times the samples for the same time, and are too little to train on:
-mobilenet_v3_small with 70 % of its channels pruned loses 1.3 points so, 0.45 with all samples."""
+trainings are five times the samples for the same time, but less to train on: mobilenet_v3_small
+with 70 % of its channels pruned loses 1.3 points so, 0.45 with all samples."""
 
 WHOLE = 32
 """Samples that run at once; parts of more are cut to multiples of it, since a compiled artifact
@@ -43,9 +43,10 @@ nobody, and the strongest that may pass is asked for, which is the luckiest as w
 
 @dataclass(frozen=True)
 class Part:
-    """Samples with FP32's outputs and scores."""
+    """Samples with FP32's outputs and scores, and what each belongs to."""
 
     split: Split
+    groups: list[Group]
     outputs: Any
     scores: Tensor
 
@@ -62,6 +63,17 @@ class Start:
     @property
     def score(self) -> float:
         return float(torch.cat([part.scores for part in self.parts]).mean())
+
+
+@dataclass(frozen=True)
+class Answers:
+    """To some samples: scores, what was lost against FP32's, what each sample belongs to, and how
+    alike they are to FP32's, with the number of samples."""
+
+    scores: Tensor
+    lost: Tensor
+    groups: list[Group]
+    alike: list[tuple[float | None, int]]
 
 
 class Validation:
@@ -81,28 +93,30 @@ class Validation:
     def __init__(self, context: Context, asked: Automatic, module: nn.Module, folder: Path) -> None:
         self.context, self.asked, self.folder = context, asked, folder
         self.model = context.model
-        self.splits = [context._split("calibration")]
+        calibration = context._split("calibration")
+        self.calibration: Samples = (calibration, groups_of("calibration", calibration))
+        self.samples_of_a_trial = [self.calibration]
         self.rest: Split | None = None
         try:
-            self.rest, cut = holdout(context.train(), SHARE, context.seed)
+            (self.rest, _), held = cut(context.train(), SHARE, context.seed)
         except (Refused, ValueError) as reason:  # none, or too small to cut
             self.told = f"the calibration split: {reason}"
         else:
-            self.splits.insert(0, cut)
+            self.samples_of_a_trial.insert(0, held)
             self.told = "a fifth of the training split, and the calibration split"
-        self.whole = self._start(module)
+        self.whole = self._start(module, self.samples_of_a_trial)
 
-    def _start(self, module: nn.Module) -> Start:
+    def _start(self, module: nn.Module, samples: Sequence[Samples]) -> Start:
         placed = self.asked.baseline_target.place(copy.deepcopy(module).eval())
-        few = _spread(self.splits[-1], WHOLE)
-        parts = [self._part(placed, one) for one in self.splits]
+        few = spread(self.calibration, WHOLE)
+        parts = [self._part(placed, one) for one in samples]
         return Start(module, placed, parts, self._part(placed, few))
 
-    def _part(self, baseline: nn.Module, split: Split) -> Part:
-        if len(split) > WHOLE:
-            split = _spread(split, len(split) // WHOLE * WHOLE)
+    def _part(self, baseline: nn.Module, samples: Samples) -> Part:
+        count = len(samples[0])
+        split, groups = spread(samples, count // WHOLE * WHOLE if count > WHOLE else count)
         outputs = self.asked.run(baseline, split, self.asked.baseline_target)
-        return Part(split, outputs, self.model.score(outputs, split, outputs).double())
+        return Part(split, groups, outputs, self.model.score(outputs, split, outputs).double())
 
     @property
     def samples(self) -> int:
@@ -116,8 +130,25 @@ class Validation:
         """
         if self.rest is None or not hasattr(self.model, "train"):
             return self.whole
-        watched = Watched(self.model, self.rest)
-        return self._start(auto_reference.trained(watched.model, self.context.seed, self.folder))
+        return self._trained(self.rest, self.folder, self.samples_of_a_trial)
+
+    @functools.cached_property
+    def halves(self) -> list[tuple[Model, Start]]:
+        """The model that trains on one half of the training split, and FP32 trained so: judged on
+        the other half and the calibration split. None where `apart` is FP32 itself."""
+        if self.apart is self.whole:
+            return []
+        one, other = cut(self.context.train(), 0.5, self.context.seed)
+        found = []
+        for number, (learned, asked) in enumerate(((one, other), (other, one))):
+            folder = self.folder.with_name(f"{self.folder.name}-half-{number}")
+            start = self._trained(learned[0], folder, [asked, self.calibration])
+            found.append((Watched(self.model, learned[0]).model, start))
+        return found
+
+    def _trained(self, rest: Split, folder: Path, samples: Sequence[Samples]) -> Start:
+        model = Watched(self.model, rest).model
+        return self._start(auto_reference.trained(model, self.context.seed, folder), samples)
 
     def reference(self) -> dict[str, Any] | None:
         """What the second FP32 learned from and what both score; None where there is none."""
@@ -155,46 +186,82 @@ class Validation:
 
         Raises ValueError for answers of another form, or that are not finite.
         """
-        lost, scores, groups, like = [], [], [], []
-        for number, part in enumerate(self.start(cls).parts):
+        return self._told(self._answers(self.start(cls), call))
+
+    def judge_again(
+        self, call: Callable[..., Any], make: Callable[[Model, nn.Module], Callable[..., Any]]
+    ) -> dict[str, Any]:
+        """As `judge`, by more answers of a structure or architecture: also by those of the two that
+        are made on either half of the training split, to the other.
+
+        make: makes one from a model that trains on a half, and FP32 trained so, on the CPU. A
+        sample that several have answered counts as one in the error.
+        """
+        found = self._answers(self.apart, call)
+        for model, start in self.halves:
+            found += self._answers(start, make(model, copy.deepcopy(start.module)))
+        return self._told(found)
+
+    def moved(self, record: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+        """What a trial loses that adds a stage to one that was judged again.
+
+        What that stage changes is told by the same samples as at first, and what comes before it by
+        more. The first finding is kept as `first`, as of a trial that was judged again.
+        """
+        first, at_first = earlier["first"], {n: record[n] for n in ("drop", "drop_error")}
+        drop = at_first["drop"] + earlier["drop"] - first["drop"]
+        own = abs(at_first["drop_error"] ** 2 - first["drop_error"] ** 2)
+        error = math.sqrt(own + earlier["drop_error"] ** 2)
+        groups = len({group for part in self.apart.parts for group in part.groups})
+        high = _high(drop, error, groups, self.asked)
+        return {"drop": drop, "drop_error": error, "drop_high": high, "first": at_first}
+
+    def _answers(self, start: Start, call: Callable[..., Any]) -> list[Answers]:
+        answers = []
+        for part in start.parts:
             found = self.asked.run(call, part.split, self.context.target)
             problem, alike = self.asked.alike(part.outputs, found, part.split.labels)
             if problem:
                 raise ValueError(problem)
-            like.append((alike, len(part.split)))
-            scores.append(self.model.score(found, part.split, part.outputs).double())
-            lost.append(part.scores - scores[-1])
-            own = part.split.groups if part.split.groups is not None else range(len(part.split))
-            groups += [(number, int(group)) for group in own]
+            scores = self.model.score(found, part.split, part.outputs).double()
+            like = [(alike, len(part.split))]
+            answers.append(Answers(scores, part.scores - scores, part.groups, like))
+        return answers
+
+    def _told(self, answers: Sequence[Answers]) -> dict[str, Any]:
+        lost = torch.cat([one.lost for one in answers])
         return {
-            "score": float(torch.cat(scores).mean()),
-            **_drop(torch.cat(lost), groups, self.asked),
-            "alike": _joined(like),
+            "score": float(torch.cat([one.scores for one in answers]).mean()),
+            **_drop(lost, [group for one in answers for group in one.groups], self.asked),
+            "alike": _joined([like for one in answers for like in one.alike]),
         }
 
 
-def _drop(lost: Tensor, groups: list[tuple[int, int]], asked: Automatic) -> dict[str, Any]:
-    """Mean loss with its standard error by groups, of at least one sample.
-
-    The most that it counts for: one standard error more, or what the accuracy gate, which has
-    samples of its own and adds a margin, will make of it.
-    """
-    sums: dict[tuple[int, int], float] = {}
+def _drop(lost: Tensor, groups: list[Group], asked: Automatic) -> dict[str, Any]:
+    """Mean loss, its standard error by groups (of at least one sample), and what it counts for."""
+    sums: dict[Group, float] = {}
     for group, one in zip(groups, lost.tolist(), strict=True):
         sums[group] = sums.get(group, 0.0) + one
     count = len(lost)
-    drop = high = float(lost.mean())
+    drop = float(lost.mean())
     error = max(math.sqrt(sum(one**2 for one in sums.values())), 1.0) / count
     enough = count * asked.max_drop >= LEAST_STEPS
-    if enough:
-        gate = error * math.sqrt(len(sums) / asked.judged_on) if asked.judged_on else 0.0
-        high = drop + max(error, asked.margin * gate + LIKELY * math.hypot(error, gate))
     return {
         "drop": drop,
         "drop_error": error if enough else None,
-        "drop_high": high,
+        "drop_high": _high(drop, error, len(sums), asked) if enough else drop,
         "samples": count,
     }
+
+
+def _high(drop: float, error: float, groups: int, asked: Automatic) -> float:
+    """The most that a drop counts for.
+
+    One standard error more, or what the accuracy gate, which has samples of its own and adds a
+    margin, will make of it.
+    """
+    gate = error * math.sqrt(groups / asked.judged_on) if asked.judged_on else 0.0
+    return drop + max(error, asked.margin * gate + LIKELY * math.hypot(error, gate))
 
 
 def _joined(like: list[tuple[float | None, int]]) -> float | None:
@@ -202,15 +269,6 @@ def _joined(like: list[tuple[float | None, int]]) -> float | None:
     known = [(value, count) for value, count in like if value is not None]
     total = sum(count for _, count in known)
     return sum(value * count for value, count in known) / total if known else None
-
-
-def _spread(split: Split, count: int) -> Split:
-    """So many samples, or all there are, spread evenly over a split."""
-    rows = torch.linspace(0, len(split) - 1, min(count, len(split))).round().long()
-    args, kwargs = split.take(rows)
-    labels = None if split.labels is None else split.labels[rows]
-    groups = None if split.groups is None else [split.groups[row] for row in rows.tolist()]
-    return Split(kwargs or args, labels, groups)
 
 
 class Watched:

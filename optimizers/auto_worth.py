@@ -14,7 +14,7 @@ import optimizers.base
 from optimizers import pipeline
 from optimizers.auto_bench import Bench
 from optimizers.auto_goal import PASSES, Goal, Record, Stages, key, stages_of
-from optimizers.auto_pointless import SAVES
+from optimizers.auto_pointless import FAR, SAVES
 from optimizers.auto_ways import Arm
 from optimizers.base import Context, Refused
 from optimizers.search_cost import macs_of
@@ -116,9 +116,19 @@ class Worth:
         costs = {name: told[1][name] for name in (field, f"{field}_error")}
         self.likely = {"last": [name, params], **costs}
         share = told[1][field] / told[0][field]
-        if not share > GAINS:
+        if share > GAINS:
+            return f"would make {best['pipeline']} cost {share:.2f} times what it does without"
+        return self._beaten(name)
+
+    def _beaten(self, last: str) -> str | None:
+        """Whether another change that keeps the accuracy is far better than this one will be."""
+        assert self.likely is not None
+        known = [one for one in self.records if one["status"] == PASSES]
+        best = min(known, key=lambda one: self.goal.cost(one)[1])
+        share = self.goal.cost(self.likely)[0] / self.goal.cost(best)[1]
+        if not share > FAR:
             return None
-        return f"would make {best['pipeline']} cost {share:.2f} times what it does without"
+        return f"would cost, with {last}, {share:.1f} times what {best['pipeline']} does"
 
 
 def _parameters(module: nn.Module) -> int:
