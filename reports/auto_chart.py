@@ -51,6 +51,7 @@ def lines(cell: Cell) -> list[str]:
         f"{formats.count(len(made), 'pipeline')} tried of {len(trials)} listed, {len(good)} good "
         f"enough on {search.get('samples')} samples: {search.get('validation')}",
         *_reference(search),
+        *_again(trials, _number(search.get("samples"))),
         f"found: {search.get('pipeline')}",
         *batches(found),
         *([f"without a search: {found['command']}"] if found.get("command") else []),
@@ -74,6 +75,28 @@ def _reference(search: dict[str, Any]) -> list[str]:
     ]
 
 
+def _again(trials: list[dict[str, Any]], samples: float | None) -> list[str]:
+    """Trials of which more samples were asked than of the others."""
+    told = []
+    for one in trials:
+        asked, first = _number(one.get("samples")), _mapping(one.get("first"))
+        drops = [_number(each.get("drop")) for each in (one, first)]
+        if asked is None or samples is None or asked <= samples or None in drops:
+            continue
+        told.append(
+            f"judged again, made from either half of training and asked about the other: "
+            f"{one.get('pipeline')} drops {_points(one)} points by {formats.whole(round(asked))} "
+            f"answers, {_points(first)} by the first {formats.whole(round(samples))}"
+        )
+    return told
+
+
+def _points(told: dict[str, Any]) -> str:
+    drop, error = (_number(told.get(name)) for name in ("drop", "drop_error"))
+    assert drop is not None
+    return f"{100 * drop:.2f}" + ("" if error is None else f" ± {100 * error:.2f}")
+
+
 def batches(found: dict[str, Any]) -> list[str]:
     """In which batches the throughput that was asked for is reached, and what such a call takes."""
     told = _mapping(found.get("batch"))
@@ -93,14 +116,12 @@ def undecided(found: dict[str, Any]) -> list[str]:
     """What may be better, and was turned down since too few samples judge; how to have it gated."""
     told = []
     for one in map(_mapping, _listing(found.get("undecided"))[:MOST_UNDECIDED]):
-        drop, share = _number(one.get("drop")), _number(one.get("share"))
-        if drop is None or share is None:
+        share = _number(one.get("share"))
+        if _number(one.get("drop")) is None or share is None:
             continue
-        error = _number(one.get("drop_error"))
-        apart = "" if error is None else f" ± {100 * error:.2f}"
         told.append(
             f"undecided: {one.get('pipeline')} would cost about {share:.2g}x as much, and drops "
-            f"{100 * drop:.2f}{apart} points on validation, too close to what is allowed"
+            f"{_points(one)} points on validation, too close to what is allowed"
         )
         told.append(f"have the accuracy gate decide: {one.get('command')}")
     return told
@@ -150,7 +171,7 @@ def plot(cell: Cell, prefix: str) -> Markup:
     told = notes(cell)
     goal = _mapping(told.get("goal"))
     field = str(goal.get("field"))
-    points = _points(told, field)
+    points = _placed(told, field)
     if not points:
         return Markup()
     from matplotlib.figure import Figure
@@ -193,7 +214,7 @@ def _ticks(ax: Any) -> None:
     ax.set_xlim(low, high)
 
 
-def _points(told: dict[str, Any], field: str) -> list[tuple[int, float, float, dict[str, Any]]]:
+def _placed(told: dict[str, Any], field: str) -> list[tuple[int, float, float, dict[str, Any]]]:
     """(number, cost, drop, trial) of the trials that have both numbers."""
     found = []
     for number, one in enumerate(map(_mapping, _listing(_search(told).get("trials")))):

@@ -254,6 +254,23 @@ def test_other_variants_are_tried_where_the_first_keeps_the_accuracy_nowhere(bea
     assert [(one["amount"], one["how"]) for one in found] == tried
 
 
+def test_students_come_before_changes_of_fp32s_own_structure(monkeypatch):
+    def one(name, scale=None):
+        return SimpleNamespace(name=name, variants=({"n": 1},), scale=scale)
+
+    known = {
+        "numerics": [one("run")],
+        "structure": [one("cut", ("n", (1,)))],
+        "architecture": [one("small")],
+    }
+    monkeypatch.setattr(auto_plan, "techniques", lambda _: known)
+    outcomes = Outcomes(lambda _: True, lambda _: True, lambda _: False)
+    found = ["+".join(name for name, _ in one) for one in auto_plan.plan("architecture", outcomes)]
+    assert found == [
+        "run", "small", "small+run", "small+cut", "small+cut+run", "cut", "cut+run",
+    ]  # fmt: skip
+
+
 def test_every_technique_of_the_project_has_its_place_and_no_search_is_in_a_search():
     optimizers.names()
     found = auto_plan.techniques("architecture")

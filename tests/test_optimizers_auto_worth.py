@@ -114,6 +114,20 @@ def test_what_comes_before_is_what_a_change_is_held_against(monkeypatch, tmp_pat
     assert found.in_vain(Deep(20)) is None
 
 
+def test_what_another_change_beats_by_far_is_not_trained(monkeypatch, tmp_path):
+    known_technique(Slow, monkeypatch)
+    best = {**timed("n_repeated", 0.6, 0.01), "class": "A"}
+    student = {**timed("student+n_repeated", 0.2, 0.01), "class": "C"}
+    student["stages"] = [["student", {}], ["n_repeated", {}]]
+    bench = {"latency_ms": Counted(0.01)}
+    found = worth(monkeypatch, tmp_path, records=[best, student], benches=bench)
+    told = "would cost, with n_repeated, 2.5 times what student+n_repeated does"
+    assert found.in_vain(Deep(50)) == told
+    assert found.in_vain(Deep(30)) is None, "others may come behind it, which gain more"
+    student["status"] = "drops"
+    assert found.in_vain(Deep(50)) is None
+
+
 def test_what_cannot_be_built_so_is_judged_by_its_training(monkeypatch, tmp_path):
     class Picky(Slow):
         name = "n_picky"

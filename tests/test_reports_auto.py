@@ -69,6 +69,18 @@ def test_goal_choice_command_the_best_and_the_reasons_are_told():
     ]
 
 
+def test_what_was_judged_again_is_told_with_what_was_found_at_first():
+    first = {"drop": 0.0094, "drop_error": 0.0038}
+    one = trial("distill:4:0.9", drop=0.0014, drop_error=0.0024, samples=4420, first=first)
+    joined = trial("distill:4:0.9+openvino", drop=0.0014, samples=1000, first=first)
+    odd = trial("x", samples=9999, first={"drop": None})
+    lines = plain(dict(details(cell(notes([one, joined, odd]))))["Search"])
+    assert [line for line in lines if "again" in line] == [
+        "judged again, made from either half of training and asked about the other: distill:4:0.9 "
+        "drops 0.14 ± 0.24 points by 4420 answers, 0.94 ± 0.38 by the first 1000"
+    ]
+
+
 def test_what_is_undecided_is_told_with_the_command_that_decides_it():
     told = cell(notes())
     found = told.verdicts[0]["evidence"]["found"]
