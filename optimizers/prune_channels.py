@@ -92,6 +92,11 @@ class PruneChannels(Technique):
                 f"no layer of {context.model.full_name} is wider than the {NARROWEST} channels "
                 "that kernels compute at once"
             )
+        if context.worth is not None:
+            slim = cut_at_once(module, targets, batch, context)
+            slim_notes.lay_channels_last(slim, laid)
+            context.worth(slim)
+            context = dataclasses.replace(context, worth=None)
         told = []
         for step in range(1, STEPS + 1):
             scores = _scores(module, groups, importance, train)
@@ -102,12 +107,11 @@ class PruneChannels(Technique):
                 cut(module, one, scores[one.name], leave, batch, products.get(one.name))
             slim_notes.lay_channels_last(module, laid)
             statistics.renew(module, train)
-            # More goes after it: what is left now does not tell what is worth it.
             whole = step == STEPS
             told.append(
                 finetune(
                     module,
-                    context if whole else dataclasses.replace(context, worth=None),
+                    context,
                     epochs=max(EPOCHS, LEAST * BATCH / len(train)) * (2 if whole else 1),
                     learning_rate=RATE if train.labels is not None else RATE_UNLABELLED,
                     teacher=teacher,
@@ -150,6 +154,16 @@ def find_groups(module: nn.Module, batch: Batch, context: Context) -> list[Group
             "weights, or its outputs consist of it"
         )
     return found
+
+
+def cut_at_once(
+    module: nn.Module, targets: dict[str, int], batch: Batch, context: Context
+) -> nn.Module:
+    """A copy that has the widths it is to have, not yet the weights."""
+    slim = copy.deepcopy(module)
+    for one in find_groups(slim, batch, context):
+        cut(slim, one, one.score("magnitude"), targets[one.name], batch)
+    return slim
 
 
 def cut(

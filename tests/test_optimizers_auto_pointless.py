@@ -230,3 +230,23 @@ def test_a_runtime_is_held_against_runtimes_not_against_what_has_less_to_do(monk
     assert asked() is None
     records.append(timed("onnxruntime", 0.6, 0.0))
     assert asked() == "openvino by itself costs 1.7 times what onnxruntime does"
+
+
+def test_a_runtime_has_to_be_farther_off_to_be_left_out_after_another_architecture():
+    """What comes before a student counts: kernels matter less to it, calls more."""
+    alone = {"openvino": timed("openvino", 1.7, 0.0), "onnxruntime": timed("onnxruntime", 0.6, 0.0)}
+    student = ("distill", {"temperature": 4.0, "alpha": 0.9})
+    pruned = ("prune_channels", {"amount": 0.5, "importance": "magnitude"})
+    last = ("openvino", {"threads": "all"})
+
+    def asked(*before):
+        found = [*alone.values()]
+        of = lambda one: alone.get(one[-1][0]) if len(one) == 1 else None  # noqa: E731
+        return pointless((*before, last), of, found, Goal(0.01, "latency"))
+
+    told = "openvino by itself costs 2.8 times what onnxruntime does"
+    assert asked(pruned) == told
+    assert asked(student) is None
+    assert asked(student, pruned) is None
+    alone["openvino"]["latency_ms"] = 2.4
+    assert asked(student) == told.replace("2.8", "4.0")

@@ -316,20 +316,40 @@ def test_broken_shapes_are_an_error_that_names_the_group():
         prune_channels.cut(module, Broken(module, True), torch.rand(16), 13, batch)
 
 
-def test_what_a_training_is_worth_is_asked_of_the_structure_that_it_will_have(
-    monkeypatch, tmp_path
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_what_a_training_is_worth_is_asked_before_any_of_the_structure_that_it_will_have(
+    name, monkeypatch, tmp_path
 ):
-    """Between the cuts more is left than in the end."""
-    model = known(MODELS["slim_lstm"](), monkeypatch)
-    module, seen = model.build(), []
+    """Between the cuts more is left than in the end, and a training is behind that."""
+    model = known(MODELS[name](), monkeypatch)
+    module, seen, trained = model.build().eval(), [], []
+    train = prune_channels.finetune
+
+    def finetune(*args, **kwargs):
+        trained.append(len(seen))
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(prune_channels, "finetune", finetune)
 
     def worth(asked: nn.Module) -> None:
         seen.append(parameters(asked))
+        if not trained:
+            raise LookupError("not worth it")
 
     params = {"amount": 0.5, "importance": "magnitude"}
     context = Context(model, target(), params, 0, tmp_path, worth=worth)
+    before = copy.deepcopy(module.state_dict())
+    with pytest.raises(LookupError):
+        prune_channels.PruneChannels().apply(module, context)
+    assert trained == []
+    # Attention is opened up: its layers have other names.
+    left = {key: one for key, one in module.state_dict().items() if key in before}
+    assert left
+    assert all(torch.equal(one, before[key]) for key, one in left.items())
+    trained.append(0)
     made = prune_channels.PruneChannels().apply(module, context)
-    assert seen == [parameters(made.module)]
+    assert seen == [parameters(made.module)] * 2
+    assert trained == [0, 2, 2], "it is asked once, for both trainings"
 
 
 def test_without_a_training_split_it_is_refused(monkeypatch, tmp_path):
