@@ -100,8 +100,8 @@ class Context:
     """A folder (perhaps not there yet) that outlives a stopped `apply` of the same artifact, so
     that the next one goes on; None where nothing is kept."""
     worth: Callable[[nn.Module], None] | None = None
-    """Asked before a training that leaves the structure as it is, which takes long; raises where
-    the module is not worth it."""
+    """Asked before a training, which takes long, of a module with the structure that it will leave;
+    raises where that is not worth it."""
     exported: Path | None = None
     """A folder where exports are kept for others of the same module; None where there are none."""
     automatic: Automatic | None = None
