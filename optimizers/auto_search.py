@@ -175,7 +175,7 @@ class Search:
         if held and not alike >= least:
             raise Ended(UNLIKE, f"{alike:.2%} like FP32, of {least:.0%} wanted")
         earlier = self.store.of(stages[:-1]) or {}
-        if "first" in earlier:
+        if "first" in earlier and _numeric(stages):
             record |= self.validation.moved(record, earlier)
         if self._open(stages, record):
             record |= self._judged_again(stages, optimized, record)

@@ -203,10 +203,11 @@ class Validation:
         return self._told(found)
 
     def moved(self, record: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-        """What a trial loses that adds a stage to one that was judged again.
+        """What a trial loses that adds other numbers to one that was judged again.
 
-        What that stage changes is told by the same samples as at first, and what comes before it by
-        more. The first finding is kept as `first`, as of a trial that was judged again.
+        What these change is told by the samples that judge all trials, and what comes before them
+        by more. The first finding is kept as `first`, as of a trial that was judged again. What is
+        trained once more would lose other answers, and has no part in this.
         """
         first, at_first = earlier["first"], {n: record[n] for n in ("drop", "drop_error")}
         drop = at_first["drop"] + earlier["drop"] - first["drop"]
