@@ -195,12 +195,15 @@ class Search:
             raise Ended(OVER, _over(record, misses, self.goal))
 
     def _open(self, stages: Stages, record: Record) -> bool:
-        """Whether more samples are worth their time: for a change that may be good enough, is not
-        surely so, and would be far better than anything that is."""
+        """Whether more samples are worth their time: for a change that may be good enough (by two
+        standard errors), is not surely so, and would be far better than anything that is."""
         if _numeric(stages) or "first" in record or self.validation.apart is self.validation.whole:
             return False
         likely = {**record, **record.get("likely", {})}
-        if not close(record, self.goal) or self.goal.misses(likely).keys() != {"drop"}:
+        error = record["drop_error"]
+        if error is None or self.goal.misses(likely).keys() != {"drop"}:
+            return False
+        if not record["drop"] - 2 * error <= self.goal.max_drop:
             return False
         known = [self.goal.cost(self.records[number])[1] for number in passing(self.records)]
         return FAR * self.goal.cost(likely)[1] < min(known, default=math.inf)
