@@ -197,7 +197,7 @@ class Search:
     def _open(self, stages: Stages, record: Record) -> bool:
         """Whether more samples are worth their time: for a change that may be good enough (by two
         standard errors), is not surely so, and would be far better than anything that is."""
-        if _numeric(stages) or "first" in record or self.validation.apart is self.validation.whole:
+        if _numeric(stages) or self.validation.apart is self.validation.whole:
             return False
         likely = {**record, **record.get("likely", {})}
         error = record["drop_error"]

@@ -135,9 +135,7 @@ class Validation:
     @functools.cached_property
     def halves(self) -> list[tuple[Model, Start]]:
         """The model that trains on one half of the training split, and FP32 trained so: judged on
-        the other half and the calibration split. None where `apart` is FP32 itself."""
-        if self.apart is self.whole:
-            return []
+        the other half and the calibration split."""
         one, other = cut(self.context.train(), 0.5, self.context.seed)
         found = []
         for number, (learned, asked) in enumerate(((one, other), (other, one))):
@@ -214,7 +212,8 @@ class Validation:
         own = abs(at_first["drop_error"] ** 2 - first["drop_error"] ** 2)
         error = math.sqrt(own + earlier["drop_error"] ** 2)
         groups = len({group for part in self.apart.parts for group in part.groups})
-        high = _high(drop, error, groups, self.asked)
+        gate = _gate(at_first["drop_error"], groups, self.asked)
+        high = _high(drop, error, gate, self.asked)
         return {"drop": drop, "drop_error": error, "drop_high": high, "first": at_first}
 
     def _answers(self, start: Start, call: Callable[..., Any]) -> list[Answers]:
@@ -250,18 +249,22 @@ def _drop(lost: Tensor, groups: list[Group], asked: Automatic) -> dict[str, Any]
     return {
         "drop": drop,
         "drop_error": error if enough else None,
-        "drop_high": _high(drop, error, len(sums), asked) if enough else drop,
+        "drop_high": _high(drop, error, _gate(error, len(sums), asked), asked) if enough else drop,
         "samples": count,
     }
 
 
-def _high(drop: float, error: float, groups: int, asked: Automatic) -> float:
+def _gate(error: float, groups: int, asked: Automatic) -> float:
+    """The standard error that the accuracy gate's samples will have, by that of so many groups."""
+    return error * math.sqrt(groups / asked.judged_on) if asked.judged_on else 0.0
+
+
+def _high(drop: float, error: float, gate: float, asked: Automatic) -> float:
     """The most that a drop counts for.
 
     One standard error more, or what the accuracy gate, which has samples of its own and adds a
     margin, will make of it.
     """
-    gate = error * math.sqrt(groups / asked.judged_on) if asked.judged_on else 0.0
     return drop + max(error, asked.margin * gate + LIKELY * math.hypot(error, gate))
 
 

@@ -162,10 +162,26 @@ def test_a_sample_that_several_have_answered_counts_once_in_the_error(model, tmp
     assert told["drop_error"] < one["drop_error"]
 
 
+def test_what_the_gate_adds_is_as_much_for_what_goes_on_from_it(model, tmp_path):
+    """Its samples are as many, however many have judged here."""
+    found = validation(model, tmp_path, max_drop=0.4, judged_on=200)
+    wrong = Deep(0, wrong=1).eval()
+    one = found.judge(wrong, "B")
+    first = {name: one[name] for name in ("drop", "drop_error")}
+    again = {**found.judge_again(wrong, lambda model, module: wrong), "first": first}
+    moved = found.moved(one, again)
+    same = ("drop", "drop_error")
+    assert [moved[name] for name in same] == pytest.approx([again[name] for name in same])
+    gate = one["drop_error"] * math.sqrt(FIRST / 200)
+    high = again["drop"] + 1.645 * gate + 0.674 * math.hypot(again["drop_error"], gate)
+    assert moved["drop_high"] == pytest.approx(high, abs=1e-4)
+    assert again["drop_high"] == pytest.approx(high, rel=0.05)
+
+
 def test_a_search_that_goes_on_makes_no_half_again(model, tmp_path):
     first = validation(model, tmp_path)
     assert [len(half.split("train")) for half, _ in first.halves] == [HALF, HALF]
     assert len(validation(model, tmp_path).halves) == 2
-    assert model.trainings == [REST, HALF, HALF]
+    assert model.trainings == [HALF, HALF]
     parts = [{group for part in start.parts for group in part.groups} for _, start in first.halves]
     assert {name for name, _ in parts[0] & parts[1]} == {"calibration"}
