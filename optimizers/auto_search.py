@@ -262,7 +262,16 @@ class Search:
             kept=None,
             exported=self.context.workdir / "exported",
         )
-        worth = Worth(module, before, context, self.goal, self.records, self.benches, self._arm_of)
+        worth = Worth(
+            module,
+            before,
+            stages[-1][0],
+            context,
+            self.goal,
+            self.records,
+            self.benches,
+            self._arm_of,
+        )
         # Products of quantised layers cannot be counted.
         changes = not _numeric(stages)
         if changes:

@@ -13,7 +13,7 @@ from torch import nn
 import optimizers.base
 from optimizers import pipeline
 from optimizers.auto_bench import Bench
-from optimizers.auto_goal import PASSES, Goal, Record, Stages, key, stages_of
+from optimizers.auto_goal import KEEPING, PASSES, Goal, Record, Stages, key, stages_of
 from optimizers.auto_pointless import FAR, SAVES
 from optimizers.auto_ways import Arm
 from optimizers.base import Context, Refused
@@ -27,22 +27,24 @@ GAINS = 0.99
 class Worth:
     """What a changed module has to do, against the one that was changed.
 
-    whole: the latter, FP32 on the CPU. before: the stages that it has been through. context: of the
-    trial. records: the trials so far. benches: what the goal measures. arm: a trial's artifact, as
-    it is measured.
+    whole: the latter, FP32 on the CPU. before: the stages that it has been through. technique: what
+    changes it. context: of the trial. records: the trials so far. benches: what the goal measures.
+    arm: a trial's artifact, as it is measured.
     """
 
     def __init__(
         self,
         whole: nn.Module,
         before: Stages,
+        technique: str,
         context: Context,
         goal: Goal,
         records: Sequence[Record],
         benches: Mapping[str, Bench],
         arm: Callable[[Record], Arm],
     ) -> None:
-        self.whole, self.before, self.context, self.goal = whole, before, context, goal
+        self.whole, self.before, self.technique = whole, before, technique
+        self.context, self.goal = context, goal
         self.records, self.benches, self.arm = records, benches, arm
         self.likely: dict[str, Any] | None = None
 
@@ -118,7 +120,20 @@ class Worth:
         share = told[1][field] / told[0][field]
         if share > GAINS:
             return f"would make {best['pipeline']} cost {share:.2f} times what it does without"
-        return self._beaten(name)
+        return self._no_better(name) or self._beaten(name)
+
+    def _no_better(self, last: str) -> str | None:
+        """Whether a milder change by the same technique costs no more, and keeps the accuracy."""
+        assert self.likely is not None
+        for one in self.records:
+            *before, (name, _) = one["stages"]
+            alike = name == self.technique and key(before) == key(self.before)
+            likely = one.get("likely", {})
+            if alike and one["status"] in KEEPING and likely.get("last") == self.likely["last"]:
+                share = self.likely[self.goal.field] / likely[self.goal.field]
+                if share > SAVES:
+                    return f"would cost, with {last}, {share:.2f} times what {one['pipeline']} does"
+        return None
 
     def _beaten(self, last: str) -> str | None:
         """Whether another change that keeps the accuracy is far better than this one will be."""

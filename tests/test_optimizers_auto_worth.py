@@ -42,7 +42,7 @@ def worth(
     model = known(Directions(), monkeypatch)
     context = Context(model, device or target(), {}, seed=0, workdir=tmp_path)
     goal, arm = goal or Goal(0.01, "latency"), arm or (lambda one: one["latency_ms"])
-    return Worth(Deep(60), before, context, goal, list(records), benches or {}, arm)
+    return Worth(Deep(60), before, "o_thinning", context, goal, list(records), benches or {}, arm)
 
 
 def test_work_is_products_and_where_the_smallest_is_wanted_weights(monkeypatch, tmp_path):
@@ -158,6 +158,24 @@ class Thinning(Technique):
     def rebuild(self, module, params, notes):
         module.blocks = module.blocks[: round(60 * (1 - params["amount"]))]
         return module
+
+
+def test_what_a_milder_change_does_as_well_is_not_trained(monkeypatch, tmp_path):
+    for technique in (Slow, Thinning):
+        known_technique(technique, monkeypatch)
+    best = {**timed("n_repeated", 0.6, 0.01), "class": "A"}
+    milder = {**timed("o_thinning:0.3", 2.0, 0.01), "likely": {"last": ["n_repeated", {}]}}
+    milder |= {"stages": [["o_thinning", {"amount": 0.3}]], "class": "B"}
+    milder["likely"]["latency_ms"] = 0.41
+    bench = {"latency_ms": Counted(0.01)}
+    found = worth(monkeypatch, tmp_path, records=[best, milder], benches=bench)
+    told = "would cost, with n_repeated, 0.98 times what o_thinning:0.3 does"
+    assert found.in_vain(Deep(40)) == told
+    assert found.in_vain(Deep(39)) is None, "it saves a twentieth"
+    found.technique = "h_dropping"
+    assert found.in_vain(Deep(40)) is None, "another change keeps other answers"
+    found.technique, milder["status"] = "o_thinning", "drops"
+    assert found.in_vain(Deep(40)) is None
 
 
 class Padded(Cutting):
