@@ -137,8 +137,10 @@ def contenders(records: Sequence[Record], goal: Goal, most: int) -> list[int]:
 
 
 def close(record: Mapping[str, Any], goal: Goal) -> bool:
-    """Whether a trial lost no more than is allowed, if perhaps too much to be sure."""
-    return record.get("drop") is not None and record["drop"] <= goal.max_drop
+    """Whether a trial may have lost no more than is allowed, by two standard errors."""
+    if record.get("drop") is None:
+        return False
+    return record["drop"] - 2 * (record["drop_error"] or 0) <= goal.max_drop
 
 
 def undecided(records: Sequence[Record], goal: Goal, chosen: int) -> list[dict[str, Any]]:

@@ -195,18 +195,19 @@ class Search:
             raise Ended(OVER, _over(record, misses, self.goal))
 
     def _open(self, stages: Stages, record: Record) -> bool:
-        """Whether more samples are worth their time: for a change that may be good enough (by two
-        standard errors), is not surely so, and would be far better than anything that is."""
+        """Whether more samples are worth their time: for a change that may be good enough, is not
+        surely so, and would be far better than anything that is."""
         if _numeric(stages) or self.validation.apart is self.validation.whole:
             return False
         likely = {**record, **record.get("likely", {})}
-        error = record["drop_error"]
-        if error is None or self.goal.misses(likely).keys() != {"drop"}:
+        alone = self.goal.misses(likely).keys() == {"drop"}
+        if record["drop_error"] is None or not alone or not close(record, self.goal):
             return False
-        if not record["drop"] - 2 * error <= self.goal.max_drop:
-            return False
-        known = [self.goal.cost(self.records[number])[1] for number in passing(self.records)]
-        return FAR * self.goal.cost(likely)[1] < min(known, default=math.inf)
+        kept = [one for one in self.records if one["status"] in KEEPING]
+        known = [one for one in kept if one["status"] == PASSES]
+        known += [one["likely"] for one in kept if "likely" in one]
+        best = min((self.goal.cost(one)[1] for one in known), default=math.inf)
+        return FAR * self.goal.cost(likely)[1] < best
 
     def _judged_again(self, stages: Stages, optimized: Optimized, record: Record) -> Record:
         """What it loses by the answers of its like, made on either half of the training split."""

@@ -137,6 +137,18 @@ def test_what_two_standard_errors_leave_open_is_judged_again(model, tmp_path, mo
     assert trial["status"] == "passes"
 
 
+def test_what_gains_little_over_a_milder_change_is_not_either(model, tmp_path, monkeypatch):
+    """That one is known by what it is likely to cost, long before it is joined with a runtime."""
+
+    class Milder(Unlucky):
+        name, blocks, unlucky = "o_milder", 3, ()
+
+    known_technique(Milder, monkeypatch)
+    trials = by_name(searched(model, tmp_path, **GOAL)[1])
+    assert "likely" in trials["o_milder"]
+    assert "first" not in trials["p_unlucky"]
+
+
 @pytest.mark.parametrize("change", [{"blocks": 45}, {"max_drop": 0.1}])
 def test_what_gains_little_or_is_plainly_worse_is_not(model, tmp_path, monkeypatch, change):
     monkeypatch.setattr(Unlucky, "blocks", change.get("blocks", Unlucky.blocks))

@@ -61,7 +61,8 @@ def test_what_may_have_been_turned_down_wrongly_is_told_the_least_drop_first():
         turned_down("lossy", 0.008, 0.2),
         turned_down("near", 0.005, 0.5),
         turned_down("as near", 0.006, 0.49),
-        turned_down("too much", 0.011, 0.1),
+        turned_down("a little more", 0.021, 0.15),
+        turned_down("too much", 0.023, 0.1),
         turned_down("no faster", 0.001, 0.985),
         {
             **turned_down("by its last", 0.004, 9.0),
@@ -73,9 +74,10 @@ def test_what_may_have_been_turned_down_wrongly_is_told_the_least_drop_first():
     goal = Goal(0.01, "latency", size_mb=2.0)
     told = undecided(found, goal, 0)
     assert [(one["trial"], round(one["share"], 2)) for one in told] == [
-        (6, 0.7),
+        (7, 0.7),
         (2, 0.5),
         (1, 0.2),
+        (4, 0.15),
     ]
     assert told[0]["stages"][-1] == ["x", {}]
     assert len(told[0]["stages"]) == 2
