@@ -123,16 +123,17 @@ class Worth:
         return self._no_better(name) or self._beaten(name)
 
     def _no_better(self, last: str) -> str | None:
-        """Whether a milder change by the same technique costs no more, and keeps the accuracy."""
+        """Whether a milder change by the same technique keeps the accuracy, and surely costs as
+        little."""
         assert self.likely is not None
         for one in self.records:
             *before, (name, _) = one["stages"]
             alike = name == self.technique and key(before) == key(self.before)
             likely = one.get("likely", {})
             if alike and one["status"] in KEEPING and likely.get("last") == self.likely["last"]:
-                share = self.likely[self.goal.field] / likely[self.goal.field]
+                share = self.goal.cost(self.likely)[0] / self.goal.cost(likely)[1]
                 if share > SAVES:
-                    return f"would cost, with {last}, {share:.2f} times what {one['pipeline']} does"
+                    return f"would cost, with {last}, as much as {one['pipeline']} does"
         return None
 
     def _beaten(self, last: str) -> str | None:
