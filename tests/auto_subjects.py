@@ -245,6 +245,19 @@ class Compiled(Cutting):
     compiles = True
 
 
+class Running(Cutting):
+    """A runtime of the module as it is."""
+
+    name = "r_running"
+    claims = ()
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        return EagerModule(module)
+
+    def rebuild(self, module, params, notes):
+        return module
+
+
 class Threads(EagerModule):
     """Does the more of useless work the farther its threads are from two."""
 

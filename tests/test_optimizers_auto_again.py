@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from auto_subjects import ROWS, Cutting, Deep, Directions, asked, by_name, only, ready, searched
+from auto_subjects import ROWS, Deep, Directions, Running, asked, by_name, only, ready, searched
 from optimizers_models import known, known_technique, target
 from torch import nn
 
@@ -46,19 +46,6 @@ class Unlucky(Technique):
 
     def rebuild(self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]) -> Any:
         module.blocks = module.blocks[: self.blocks]
-        return module
-
-
-class Running(Cutting):
-    """A runtime of the module as it is."""
-
-    name = "r_running"
-    claims = ()
-
-    def apply(self, module: nn.Module, context: Context) -> EagerModule:
-        return EagerModule(module)
-
-    def rebuild(self, module: nn.Module, params: dict[str, Any], notes: dict[str, Any]) -> Any:
         return module
 
 

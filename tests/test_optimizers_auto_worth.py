@@ -6,7 +6,17 @@ import copy
 
 import pytest
 import torch
-from auto_subjects import Cutting, Deep, Directions, by_name, only, ready, searched, timed
+from auto_subjects import (
+    Cutting,
+    Deep,
+    Directions,
+    Running,
+    by_name,
+    only,
+    ready,
+    searched,
+    timed,
+)
 from optimizers_models import known, known_technique, target
 from torch import nn
 
@@ -229,19 +239,6 @@ class Blurred(Cutting):
 
     name = "q_blurred"
     blocks, wrong = 15, 1
-
-
-class Running(Cutting):
-    """A runtime of the module as it is."""
-
-    name = "r_running"
-    claims = ()
-
-    def apply(self, module: nn.Module, context: Context) -> EagerModule:
-        return EagerModule(module)
-
-    def rebuild(self, module, params, notes):
-        return module
 
 
 def test_what_may_be_good_enough_and_faster_is_told_with_what_it_would_cost(monkeypatch, tmp_path):
