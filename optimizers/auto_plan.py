@@ -32,12 +32,14 @@ class Outcomes:
 
     works: it kept the accuracy and its claims. lighter: it has less work to do than without its
     last stage (or, where the smallest is wanted, fewer parameters). vain: it was not made, since it
-    would have been no faster.
+    would have been no faster. hopeless: it was trained, and answers so unlike FP32 that a milder
+    one would as well.
     """
 
     works: Passed
     lighter: Passed
     vain: Passed
+    hopeless: Passed = lambda _: False
 
 
 def techniques(allow: str) -> dict[str, list[Technique]]:
@@ -145,6 +147,8 @@ def _strongest(
                 return kept
         elif outcomes.vain(at(variants[0], middle)):
             low = middle  # A stronger one has less to do.
+        elif outcomes.hopeless(at(variants[0], middle)):
+            return kept
         else:
             high = middle
     if kept or high == len(values):

@@ -162,8 +162,9 @@ class Validation:
         """What trials of a class start from and are compared with."""
         return self.whole if cls == "A" else self.apart
 
-    def look(self, call: Callable[..., Any], cls: str) -> str | None:
-        """The cheap check: why a few answers are no answers or none like FP32's, or None.
+    def look(self, call: Callable[..., Any], cls: str) -> tuple[str | None, float | None]:
+        """The cheap check: why a few answers are no answers or none like FP32's, or None; and how
+        alike they are.
 
         Far below the limit only: three standard errors of so few samples.
         """
@@ -172,11 +173,11 @@ class Validation:
         problem, alike = self.asked.alike(few.outputs, found, few.split.labels)
         least = self.asked.fidelity
         if problem or least is None or cls == "C" or alike is None:
-            return problem
+            return problem, alike
         slack = 3 * math.sqrt(least * (1 - least) / len(few.split))
         if not alike >= least - slack:
-            return f"{alike:.1%} like FP32 on {len(few.split)} samples"
-        return None
+            return f"{alike:.1%} like FP32 on {len(few.split)} samples", alike
+        return None, alike
 
     def judge(self, call: Callable[..., Any], cls: str) -> dict[str, Any]:
         """score, drop, drop_error (None where samples are too few for it), samples, alike, and

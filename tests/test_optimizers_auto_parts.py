@@ -180,11 +180,12 @@ def test_samples_of_one_source_count_as_one_and_few_give_no_error(monkeypatch, t
 
 def test_the_cheap_look_stops_what_is_far_off_and_nothing_else(monkeypatch, tmp_path):
     found = validated(Deep(0).eval(), monkeypatch, tmp_path, fidelity=0.95)
-    assert found.look(Deep(3).eval(), "A") is None
-    assert "like FP32 on 32 samples" in found.look(Deep(0, wrong=3).eval(), "A")
-    assert found.look(Deep(0, wrong=3).eval(), "C") is None
-    assert "not finite" in found.look(lambda rows: Deep(0)(rows) * math.nan, "C")
-    assert "form" in found.look(lambda rows: (Deep(0)(rows),), "A")
+    assert found.look(Deep(3).eval(), "A") == (None, 1.0)
+    told, alike = found.look(Deep(0, wrong=3).eval(), "A")
+    assert told == f"{alike:.1%} like FP32 on 32 samples"
+    assert found.look(Deep(0, wrong=3).eval(), "C") == (None, alike)
+    assert "not finite" in found.look(lambda rows: Deep(0)(rows) * math.nan, "C")[0]
+    assert "form" in found.look(lambda rows: (Deep(0)(rows),), "A")[0]
 
 
 # The plan.
@@ -221,6 +222,22 @@ def test_what_saves_no_work_is_taken_no_further():
     scaled = SimpleNamespace(name="x", variants=({"n": 5},), scale=("n", (3, 5, 7, 9)))
     outcomes = Outcomes(lambda _: True, lambda one: one[0][1]["n"] > 5, lambda _: False)
     assert [one[0][1]["n"] for one in auto_plan._strongest(scaled, (), outcomes)] == [5]
+
+
+def test_what_is_hopeless_is_tried_no_milder_and_by_no_other_variant():
+    variants = ({"n": 5, "how": "a"}, {"n": 5, "how": "b"})
+    scaled = SimpleNamespace(name="x", variants=variants, scale=("n", (3, 5, 7, 9)))
+    outcomes = Outcomes(lambda _: False, lambda _: True, lambda _: False, lambda _: True)
+    assert strongest(scaled, outcomes) == ([(("x", {"n": 5, "how": "a"}),)], [])
+    outcomes = Outcomes(
+        lambda one: one[0][1]["n"] == 5,
+        lambda _: True,
+        lambda _: False,
+        lambda one: one[0][1]["n"] == 7,
+    )
+    tried, found = strongest(scaled, outcomes)
+    assert [one[0][1]["n"] for one in tried] == [5, 7]
+    assert [one[0][1]["n"] for one in found] == [5], "what keeps the accuracy stays"
 
 
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 6))

@@ -289,3 +289,33 @@ def test_it_is_run_in_the_batches_that_were_best(monkeypatch, tmp_path):
     found = worth(monkeypatch, tmp_path, records=[best], benches={"latency_ms": bench})
     assert found.in_vain(Deep(50)) is None
     assert bench.asked == [(Repeated, 4)]
+
+
+class Wrecking(Thinning):
+    """Wrong about three classes of four, trained or not."""
+
+    name = "p_wrecking"
+    trained = True
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        if self.trained:
+            context.train()
+        return EagerModule(self.rebuild(module, context.params, {}))
+
+    def rebuild(self, module, params, notes):
+        module = super().rebuild(module, params, notes)
+        with torch.no_grad():
+            module.head.weight[:3] = 0
+        return module
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_where_a_training_is_far_off_a_milder_change_is_not_trained(monkeypatch, tmp_path, trained):
+    model = ready(monkeypatch)
+    only(monkeypatch, "a_first")
+    known_technique(Wrecking, monkeypatch)
+    monkeypatch.setattr(Wrecking, "trained", trained)
+    found = by_name(searched(model, tmp_path, allow="structure", fidelity=0.9)[1])
+    assert found["p_wrecking:0.5"]["status"] == "unlike"
+    assert found["p_wrecking:0.5"]["alike"] < 0.5
+    assert ("p_wrecking:0.25" in found) != trained, "what costs nothing may be tried"
