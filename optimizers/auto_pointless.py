@@ -108,7 +108,7 @@ def _cheaper(stages: Stages, of: Of) -> Record | None:
     return None
 
 
-def _best(records: list[Record], goal: Goal, last: bool = False) -> tuple[float, str]:
+def best_of(records: Sequence[Record], goal: Goal, last: bool = False) -> tuple[float, str]:
     """The least that a trial costs at most, and its name. last: of last stages by themselves."""
     costs = [
         (goal.cost(one)[1], one["pipeline"])
@@ -137,7 +137,7 @@ def _known(alone: Record | None, records: list[Record], goal: Goal, far: float) 
         return f"{alone['pipeline']} by itself, {alone['status']}: {alone['reason']}"
     if alone.get("trains"):
         return f"{alone['pipeline']} asks for training, and what comes before it has had that"
-    best, name = _best(records, goal, last=True)
+    best, name = best_of(records, goal, last=True)
     least = goal.cost(alone)[0]
     if math.isfinite(least) and least > far * best:
         return f"{alone['pipeline']} by itself costs {least / best:.1f} times what {name} does"
@@ -187,7 +187,7 @@ def _sibling(first: Record | None, records: list[Record], goal: Goal) -> str | N
 
 def _costly(one: Record, records: list[Record], goal: Goal, share: float) -> str | None:
     """It keeps the accuracy and costs more than so many times what the best one does."""
-    best, name = _best(records, goal)
+    best, name = best_of(records, goal)
     least = goal.cost(one)[0]
     if one["status"] == PASSES and math.isfinite(least) and least > share * best:
         return (

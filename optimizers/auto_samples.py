@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from optimizers.finetune import holdout
+from optimizers.finetune import held_out, subset
 from zoo import Split
 
 Group = tuple[str, int]
@@ -24,23 +25,18 @@ def cut(split: Split, share: float, seed: int) -> tuple[Samples, Samples]:
 
     Raises ValueError where either would be empty.
     """
-    # Cut alike, numbers of its rows tell which samples are where.
-    numbered = Split(inputs={"row": torch.arange(len(split))}, groups=split.groups)
-    groups = groups_of("train", split)
-
-    def told(part: Split, numbers: Split) -> Samples:
-        rows = numbers.take(torch.arange(len(numbers)))[1]["row"]
-        return part, [groups[row] for row in rows.tolist()]
-
-    first, second = map(told, holdout(split, share, seed), holdout(numbered, share, seed))
+    held = held_out(split, share, seed)
+    samples = (split, groups_of("train", split))
+    first, second = (_at(samples, side.nonzero().flatten()) for side in (~held, held))
     return first, second
 
 
 def spread(samples: Samples, count: int) -> Samples:
     """So many samples, or all there are, spread evenly over those."""
-    split, own = samples
-    rows = torch.linspace(0, len(split) - 1, min(count, len(split))).round().long()
-    args, kwargs = split.take(rows)
-    labels = None if split.labels is None else split.labels[rows]
-    groups = None if split.groups is None else [split.groups[row] for row in rows.tolist()]
-    return Split(kwargs or args, labels, groups), [own[row] for row in rows.tolist()]
+    last = len(samples[0]) - 1
+    return _at(samples, torch.linspace(0, last, min(count, last + 1)).round().long())
+
+
+def _at(samples: Samples, rows: Tensor) -> Samples:
+    split, groups = samples
+    return subset(split, rows), [groups[row] for row in rows.tolist()]

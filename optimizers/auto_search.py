@@ -12,6 +12,7 @@ import itertools
 import math
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ from optimizers.auto_goal import (
     key,
     passing,
 )
-from optimizers.auto_plan import Outcomes, cls, plan
-from optimizers.auto_pointless import FAR, pointless
+from optimizers.auto_plan import Outcomes, Passed, cls, plan
+from optimizers.auto_pointless import FAR, best_of, pointless
 from optimizers.auto_store import Store
 from optimizers.auto_validation import Validation, Watched
 from optimizers.auto_ways import Arm, Way
@@ -99,23 +100,19 @@ class Search:
         return self.records
 
     def _outcomes(self) -> Outcomes:
-        def works(stages: Stages) -> bool:
-            record = self.store.of(stages)
-            return record is not None and record["status"] in KEEPING
+        def tried(test: Callable[[Record], bool]) -> Passed:
+            def told(stages: Stages) -> bool:
+                record = self.store.of(stages)
+                return record is not None and test(record)
 
-        def lighter(stages: Stages) -> bool:
-            record = self.store.of(stages)
-            return record is not None and bool(record.get("lighter"))
+            return told
 
-        def vain(stages: Stages) -> bool:
-            record = self.store.of(stages)
-            return record is not None and bool(record.get("vain"))
-
-        def hopeless(stages: Stages) -> bool:
-            record = self.store.of(stages)
-            return record is not None and self._hopeless(record)
-
-        return Outcomes(works, lighter, vain, hopeless)
+        return Outcomes(
+            works=tried(lambda one: one["status"] in KEEPING),
+            lighter=tried(lambda one: bool(one.get("lighter"))),
+            vain=tried(lambda one: bool(one.get("vain"))),
+            hopeless=tried(self._hopeless),
+        )
 
     def _hopeless(self, record: Record) -> bool:
         alike, least = record.get("alike"), self.asked.fidelity
@@ -221,11 +218,10 @@ class Search:
         alone = self.goal.misses(likely).keys() == {"drop"}
         if record["drop_error"] is None or not alone or not close(record, self.goal):
             return False
-        kept = [one for one in self.records if one["status"] in KEEPING]
-        known = [one for one in kept if one["status"] == PASSES]
-        known += [one["likely"] for one in kept if "likely" in one]
-        best = min((self.goal.cost(one)[1] for one in known), default=math.inf)
-        return FAR * self.goal.cost(likely)[1] < best
+        kept = [one for one in self.records if one["status"] in KEEPING and "likely" in one]
+        known = [self.goal.cost(one["likely"])[1] for one in kept]
+        best, _ = best_of(self.records, self.goal)
+        return FAR * self.goal.cost(likely)[1] < min([best, *known])
 
     def _judged_again(self, stages: Stages, optimized: Optimized, record: Record) -> Record:
         """What it loses by the answers of its like, made on either half of the training split."""

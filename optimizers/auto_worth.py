@@ -14,7 +14,7 @@ import optimizers.base
 from optimizers import pipeline
 from optimizers.auto_bench import Bench
 from optimizers.auto_goal import KEEPING, PASSES, Goal, Record, Stages, key, stages_of
-from optimizers.auto_pointless import FAR, SAVES
+from optimizers.auto_pointless import FAR, SAVES, best_of
 from optimizers.auto_ways import Arm
 from optimizers.base import Context, Refused
 from optimizers.search_cost import macs_of
@@ -139,12 +139,11 @@ class Worth:
     def _beaten(self, last: str) -> str | None:
         """Whether another change that keeps the accuracy is far better than this one will be."""
         assert self.likely is not None
-        known = [one for one in self.records if one["status"] == PASSES]
-        best = min(known, key=lambda one: self.goal.cost(one)[1])
-        share = self.goal.cost(self.likely)[0] / self.goal.cost(best)[1]
+        least, name = best_of(self.records, self.goal)
+        share = self.goal.cost(self.likely)[0] / least
         if not share > FAR:
             return None
-        return f"would cost, with {last}, {share:.1f} times what {best['pipeline']} does"
+        return f"would cost, with {last}, {share:.1f} times what {name} does"
 
 
 def _parameters(module: nn.Module) -> int:

@@ -104,6 +104,15 @@ def finetune(
 def holdout(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Cut a validation part off a training split: (what is left to train on, the part).
 
+    Raises ValueError where either side would be empty.
+    """
+    held = held_out(split, share, seed)
+    return subset(split, (~held).nonzero().flatten()), subset(split, held.nonzero().flatten())
+
+
+def held_out(split: Split, share: float, seed: int) -> Tensor:
+    """bool [n]: which samples `holdout` cuts off.
+
     share: of the samples, between 0 and 1. Groups stay whole, so the part may be larger by less
     than a group. Raises ValueError where either side would be empty.
     """
@@ -120,11 +129,11 @@ def holdout(split: Split, share: float, seed: int) -> tuple[Split, Split]:
             f"a share of {share} of {len(split)} samples in {len(sizes)} groups leaves one side "
             "empty"
         )
-    return _part(split, ~held), _part(split, held)
+    return held
 
 
-def _part(split: Split, chosen: Tensor) -> Split:
-    rows = chosen.nonzero().flatten()
+def subset(split: Split, rows: Tensor) -> Split:
+    """The samples of a split in these rows (int64 [k]), in their order."""
     args, kwargs = split.take(rows)
     return Split(
         inputs=kwargs or args,
