@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from optimizers.base import Context
 from optimizers.teaching import TaskLoss
-from zoo import Split
-from zoo.training import one_cycle, order
+from zoo import Batch, Model, Split
+from zoo.training import Augment, one_cycle, order
 
 LARGEST_GRADIENT = 1.0
 """Norm that gradients are clipped to; it only tames outliers, since Adam divides the scale out."""
@@ -34,6 +34,7 @@ def finetune(
     modes: tuple[Callable[[], Any], Callable[[], Any]] | None = None,
     parameters: Iterable[nn.Parameter] | None = None,
     split: Split | None = None,
+    augmented: bool = False,
 ) -> dict[str, Any]:
     """Train `module` in place on the training split, and leave it in eval mode.
 
@@ -49,14 +50,16 @@ def finetune(
     modes: what to call instead of `module.train` and `module.eval`, where those raise.
     parameters: those to train, instead of all; the others must not require gradients.
     split: instead of all of the training split, the part of it that `holdout` kept.
+    augmented: each batch is changed as the model's own training does (zoo.Model.augment), and the
+        teacher is asked about what the module sees (Beyer et al., 2022).
 
     Returns {"epochs", "steps", "seconds", "first_loss", "last_loss", "moved"}: losses are means
     over the first and the last tenth of the steps, `moved` is the norm of the change of all
     trained weights as a share of their norm before.
 
     Raises Refused without a training split, ValueError for settings or data that cannot be
-    trained on, and RuntimeError where the loss or a gradient is not finite, where the optimiser
-    does not own a live parameter of the module, or where the teacher changed.
+    trained on or augmented, and RuntimeError where the loss or a gradient is not finite, where the
+    optimiser does not own a live parameter of the module, or where the teacher changed.
     """
     split = split if split is not None else context.train()
     if context.worth is not None:
@@ -70,7 +73,8 @@ def finetune(
     owned = list(module.parameters() if parameters is None else parameters)
     before = [parameter.detach().clone() for parameter in owned]
     began = time.perf_counter()
-    loss = TaskLoss(split.labels, teacher, temperature, alpha)
+    augment = _augment(context.model) if augmented else None
+    loss = TaskLoss(split.labels, teacher, temperature, alpha, same=augment is None)
     formats = _channels_last(module) if modes is None else {}
     guard = _Unchanged(module, teacher)
     # devices=[]: modules are trained on the CPU, so no CUDA context is made to keep its generator.
@@ -79,9 +83,8 @@ def finetune(
         generator = torch.Generator().manual_seed(context.seed)
         to_train()
         try:
-            losses = _steps(
-                module, split, loss, owned, generator, epochs, learning_rate, batch, trained
-            )
+            batches = _Batches(split, augment, generator, epochs, batch)
+            losses = _steps(module, batches, loss, owned, learning_rate, trained)
         finally:
             to_eval()
             for parameter in owned:
@@ -156,41 +159,70 @@ def _channels_last(module: nn.Module) -> dict[nn.Parameter, bool]:
     return plain
 
 
+def _augment(model: Model) -> Augment | None:
+    """How the model changes its training inputs, or None where it does not."""
+    return None if type(model).augment is Model.augment else model.augment
+
+
+class _Batches:
+    """What each step of a training learns from: the samples of some rows of a split."""
+
+    def __init__(
+        self,
+        split: Split,
+        augment: Augment | None,
+        generator: torch.Generator,
+        epochs: float,
+        batch: int,
+    ) -> None:
+        if augment is not None and (isinstance(split.inputs, dict) or len(split.inputs) != 1):
+            raise ValueError("a model's augment() changes one positional input, and it has others")
+        self.split, self.augment, self.generator, self.batch = split, augment, generator, batch
+        self.total = max(1, round(epochs * len(order(len(split), batch, torch.Generator()))))
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __iter__(self) -> Iterator[tuple[Batch, Tensor]]:
+        left = self.total
+        while left:
+            for rows in order(len(self.split), self.batch, self.generator)[:left]:
+                args, kwargs = self.split.take(rows)
+                if self.augment is not None:
+                    args = (self.augment(args[0], self.generator),)
+                yield (args, kwargs), rows
+                left -= 1
+
+
 def _steps(
     module: nn.Module,
-    split: Split,
+    batches: _Batches,
     loss: TaskLoss,
     owned: list[nn.Parameter],
-    generator: torch.Generator,
-    epochs: float,
     learning_rate: float,
-    batch: int,
     trained: Callable[[], None] | None,
 ) -> list[float]:
     """The losses of all steps."""
-    in_epoch = len(order(len(split), batch, torch.Generator()))
-    total = max(1, round(epochs * in_epoch))
+    total = len(batches)
     optimiser = torch.optim.AdamW(owned, learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: one_cycle((step + 1) / (total + 1))
     )
     losses: list[float] = []
-    while len(losses) < total:
-        for rows in order(len(split), batch, generator)[: total - len(losses)]:
-            args, kwargs = split.take(rows)
-            value = loss(module(*args, **kwargs), (args, kwargs), rows)
-            losses.append(value.item())
-            if not math.isfinite(losses[-1]):
-                raise RuntimeError(f"the loss is {losses[-1]} at step {len(losses)} of {total}")
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()
-            if len(losses) == 1:
-                _check_owned(module, owned)
-            nn.utils.clip_grad_norm_(owned, LARGEST_GRADIENT, error_if_nonfinite=True)
-            optimiser.step()
-            schedule.step()
-            if trained is not None:
-                trained()
+    for (args, kwargs), rows in batches:
+        value = loss(module(*args, **kwargs), (args, kwargs), rows)
+        losses.append(value.item())
+        if not math.isfinite(losses[-1]):
+            raise RuntimeError(f"the loss is {losses[-1]} at step {len(losses)} of {total}")
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        if len(losses) == 1:
+            _check_owned(module, owned)
+        nn.utils.clip_grad_norm_(owned, LARGEST_GRADIENT, error_if_nonfinite=True)
+        optimiser.step()
+        schedule.step()
+        if trained is not None:
+            trained()
     _check_owned(module, owned)
     return losses
 

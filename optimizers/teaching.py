@@ -56,10 +56,18 @@ class TaskLoss:
     those, the rest of the labels. Anything else is matched to the teacher's outputs (`distance`):
     embeddings, logits without labels, several outputs. Raises ValueError where nothing is left to
     train towards.
+
+    same: a row is the same sample each time, and the teacher is asked about it once.
     """
 
     def __init__(
-        self, labels: Tensor | None, teacher: nn.Module | None, temperature: float, alpha: float
+        self,
+        labels: Tensor | None,
+        teacher: nn.Module | None,
+        temperature: float,
+        alpha: float,
+        *,
+        same: bool = True,
     ) -> None:
         if temperature <= 0 or not 0 <= alpha <= 1:
             raise ValueError(
@@ -69,6 +77,7 @@ class TaskLoss:
         self.teacher = teacher
         self.temperature = temperature
         self.alpha = alpha
+        self.same = same
         self.said: dict[int, list[Tensor]] = {}
 
     def __call__(self, outputs: Any, batch: Batch, rows: Tensor) -> Tensor:
@@ -85,7 +94,7 @@ class TaskLoss:
         return self.alpha * soft + (1 - self.alpha) * hard
 
     def _ask(self, batch: Batch, rows: Tensor) -> list[Tensor] | None:
-        """The teacher's float outputs, asked once a sample: in eval mode it never changes."""
+        """The teacher's float outputs, if it may once a sample: in eval mode it never changes."""
         if self.teacher is None:
             return None
         samples = rows.tolist()
@@ -95,7 +104,7 @@ class TaskLoss:
         args, kwargs = batch
         with torch.no_grad():
             said = list(_floats(self.teacher(*args, **kwargs)))
-        if all(one.dim() and len(one) == len(samples) for one in said):
+        if self.same and all(one.dim() and len(one) == len(samples) for one in said):
             for place, row in enumerate(samples):
                 self.said[row] = [one[place].clone() for one in said]
         return said

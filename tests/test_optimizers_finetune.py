@@ -323,6 +323,64 @@ def test_a_teacher_is_asked_once_for_each_sample():
     assert finetune.digest(module) == finetune.digest(other)
 
 
+class Seen(nn.Module):
+    """Remembers what it was asked."""
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+        self.inputs: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.inputs.append(x.clone())
+        return self.inside(x)
+
+
+class Blurred(Clouds):
+    def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return inputs + torch.randn(inputs.shape, generator=generator)
+
+
+def test_module_and_teacher_see_the_same_changed_inputs_new_ones_each_time():
+    def trained(**options: Any) -> tuple[Seen, Seen]:
+        module, teacher = Seen(seeded()), Seen(seeded(1))
+        model = small("blurred", Blurred, network)
+        train(module, model, teacher=teacher, epochs=2, batch=96, **options)
+        return module, teacher
+
+    module, teacher = trained(augmented=True)
+    first, second = module.inputs
+    assert torch.equal(torch.cat(teacher.inputs), torch.cat(module.inputs))
+    own = blobs(96).inputs[0]
+    nearest = torch.cdist(first, own).argmin(1)
+    assert (first - own[nearest]).std() > 0.5
+    assert not torch.equal(first.sum(1).sort().values, second.sum(1).sort().values)
+
+    again, _ = trained(augmented=True)
+    assert torch.equal(torch.cat(again.inputs), torch.cat(module.inputs))
+    plain, _ = trained()
+    assert all(torch.equal(one.sort(0).values, own.sort(0).values) for one in plain.inputs)
+
+
+def test_a_model_that_changes_no_inputs_is_trained_on_them_as_they_are():
+    module, other = Seen(seeded()), Seen(seeded())
+    teacher = Seen(seeded(1))
+    train(module, teacher=teacher, augmented=True)
+    train(other, teacher=seeded(1))
+    assert finetune.digest(module) == finetune.digest(other)
+    assert sum(map(len, teacher.inputs)) == 96
+
+
+def test_inputs_that_cannot_be_changed_are_an_error():
+    class Named(Blurred):
+        def split(self, name: str) -> zoo.Split:
+            found = super().split(name)
+            return zoo.Split({"x": found.inputs[0]}, found.labels)
+
+    with pytest.raises(ValueError, match="changes one positional input, and it has others"):
+        train(seeded(), small("named", Named, network), augmented=True)
+
+
 def test_memory_formats_are_what_they_were():
     class Pixels(Clouds):
         def split(self, name: str) -> zoo.Split:

@@ -100,6 +100,20 @@ def test_other_stages_can_follow(name, monkeypatch, tmp_path):
     assert largest_difference(outputs(following, model), measured) <= 1e-4
 
 
+def test_it_is_trained_again_as_the_model_was(monkeypatch, tmp_path):
+    """On inputs that change from step to step, not on the same few again and again."""
+    model = known(MODELS["slim_gru"](), monkeypatch)
+    changed = []
+
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        changed.append(len(inputs))
+        return inputs + 0.01 * torch.randn(inputs.shape, generator=generator)
+
+    monkeypatch.setattr(type(model), "augment", augment)
+    _, records = apply("prune_channels:0.5", model, tmp_path)
+    assert len(changed) == sum(one["steps"] for one in records[0]["notes"]["finetune"])
+
+
 FRESH = """
 import sys
 from pathlib import Path

@@ -112,6 +112,16 @@ def test_shifted_images_follow_the_generator_alone():
     assert not torch.equal(one, mnist.shifted(split, torch.Generator().manual_seed(4)))
 
 
+@pytest.mark.parametrize(
+    ("model", "reach"), [("resnet18", 1), ("mobilenet_v3_small", 1), ("lstm", 1), ("vit", 2)]
+)
+def test_images_are_moved_in_training_as_far_as_the_model_says(model, reach):
+    inputs = zoo.get(model).split("calibration").inputs[0][:32]
+    moved = zoo.get(model).augment(inputs, torch.Generator().manual_seed(0))
+    expected = mnist.shifted(inputs, torch.Generator().manual_seed(0), reach)
+    assert torch.equal(moved, expected)
+
+
 def test_no_photo_is_in_two_splits_and_all_are_shipped():
     files = [file for name in SPLITS for group in photos.PHOTOS[name] for file in group]
     assert len(set(files)) == len(files)

@@ -108,6 +108,14 @@ class Model:
         labels = split.labels if split.labels is not None else reference.argmax(1)
         return (outputs.argmax(1) == labels).float()
 
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Training inputs [n, ...], each changed at random in a way that its label bears.
+
+        What is trained again for a model with one positional input learns from such inputs. By
+        default they stay as they are.
+        """
+        return inputs
+
     def student(self) -> nn.Module | None:
         """A smaller architecture with the same inputs and outputs, for distillation."""
         return None

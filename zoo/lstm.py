@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 import zoo
@@ -33,8 +34,11 @@ class Lstm(zoo.Model):
         return RowReader(width=128)
 
     def train(self, module: nn.Module, seed: int) -> None:
-        recipe = Recipe(epochs=30, rate=5e-3, batch=50, augment=mnist.shifted)
+        recipe = Recipe(epochs=30, rate=5e-3, batch=50, augment=self.augment)
         fit(module, self.split("train"), recipe, seed)
+
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return mnist.shifted(inputs, generator)
 
     def split(self, name: str) -> zoo.Split:
         return mnist.rows(name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small
 
 import zoo
@@ -31,9 +32,12 @@ class MobileNetV3Small(zoo.Model):
 
     def train(self, module: nn.Module, seed: int) -> None:
         recipe = Recipe(
-            epochs=10, rate=4e-3, smoothing=0.1, augment=mnist.shifted, channels_last=True
+            epochs=10, rate=4e-3, smoothing=0.1, augment=self.augment, channels_last=True
         )
         fit(module, self.split("train"), recipe, seed)
+
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return mnist.shifted(inputs, generator)
 
     def split(self, name: str) -> zoo.Split:
         return mnist.images(name, 32)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision.models import resnet18
 
 import zoo
@@ -30,9 +31,12 @@ class ResNet18(zoo.Model):
 
     def train(self, module: nn.Module, seed: int) -> None:
         recipe = Recipe(
-            epochs=7, rate=0.1, decay=5e-4, momentum=0.9, smoothing=0.1, augment=mnist.shifted
+            epochs=7, rate=0.1, decay=5e-4, momentum=0.9, smoothing=0.1, augment=self.augment
         )
         fit(module, self.split("train"), recipe, seed)
+
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return mnist.shifted(inputs, generator)
 
     def split(self, name: str) -> zoo.Split:
         return mnist.images(name)

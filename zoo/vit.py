@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 import zoo
@@ -41,9 +40,12 @@ class ViT(zoo.Model):
             batch=50,
             decay=0.1,
             smoothing=0.1,
-            augment=partial(mnist.shifted, reach=2),
+            augment=self.augment,
         )
         fit(module, self.split("train"), recipe, seed)
+
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return mnist.shifted(inputs, generator, reach=2)
 
     def split(self, name: str) -> zoo.Split:
         return mnist.images(name)
