@@ -15,7 +15,8 @@ Record = dict[str, Any]
 """A trial as plain data.
 
 stages, pipeline (its name), class, status, reason, seconds; then, as far as it got: score, drop,
-drop_error (one standard error), drop_high (what must be within the drop), alike, bytes; latency_ms,
+drop_error (one standard error), gate_error (that of the accuracy gate's samples, 0 where their
+number is not known), drop_high (what must be within the drop), alike, bytes; latency_ms,
 sample_ms, joules, each with `…_error` (half width of the 95 % interval, as a share); speed (FP32's
 latency over its own), where latency is measured; batch, where
 throughput is asked for, the size that gave most of it; threads, and `made` (the stages with them),

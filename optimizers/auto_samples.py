@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optimizers.finetune import held_out, subset
-from zoo import Split
+from optimizers.finetune import augment_of, changed, held_out, subset
+from zoo import Model, Split
 
 Group = tuple[str, int]
 """Which split, and which group of it, or row where it has none."""
@@ -29,6 +29,19 @@ def cut(split: Split, share: float, seed: int) -> tuple[Samples, Samples]:
     samples = (split, groups_of("train", split))
     first, second = (_at(samples, side.nonzero().flatten()) for side in (~held, held))
     return first, second
+
+
+def view(model: Model, split: Split, number: int) -> Split:
+    """The samples as they are (0), or each changed as the model's training changes it.
+
+    The same number gives the same ones.
+    """
+    augment = augment_of(model)
+    if number == 0 or augment is None:
+        return split
+    generator = torch.Generator().manual_seed(number)
+    (inputs,), _ = changed(split.take(slice(None)), augment, generator)
+    return Split((inputs,), split.labels, split.groups)
 
 
 def spread(samples: Samples, count: int) -> Samples:

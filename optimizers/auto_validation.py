@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from optimizers import auto_reference
-from optimizers.auto_samples import Group, Samples, cut, groups_of, spread
+from optimizers.auto_samples import Group, Samples, cut, groups_of, spread, view
 from optimizers.base import Automatic, Context, Refused
+from optimizers.finetune import augment_of
 from zoo import Model, Split
 
 SHARE = 0.2
@@ -35,6 +37,12 @@ LEAST_STEPS = 2
 """So many samples must fit into the drop that is allowed; with fewer a standard error would refuse
 every trial, and the drop is taken as it is."""
 
+VIEWS = 4
+"""Times that FP32 and what is trained again answer each sample: as it is, and changed as in the
+model's own training. What either has fitted by chance differs from one to the next: with 70 % of
+resnet18's channels pruned, the standard error of the drop is 0.24 points instead of 0.34, and its
+mean as near to the truth (four cuts of training, 960 samples each; nine views give 0.21)."""
+
 LIKELY = 0.674
 """Standard deviations (of both samplings, this one and the gate's) that a drop is from the most
 that the gate can pass: then it passes in three of four draws. What the gate leaves undecided helps
@@ -43,11 +51,11 @@ nobody, and the strongest that may pass is asked for, which is the luckiest as w
 
 @dataclass(frozen=True)
 class Part:
-    """Samples with FP32's outputs and scores, and what each belongs to."""
+    """Samples with FP32's outputs and scores (float [views, n]), and what each belongs to."""
 
     split: Split
     groups: list[Group]
-    outputs: Any
+    outputs: list[Any]
     scores: Tensor
 
 
@@ -62,13 +70,13 @@ class Start:
 
     @property
     def score(self) -> float:
-        return float(torch.cat([part.scores for part in self.parts]).mean())
+        return float(torch.cat([part.scores[0] for part in self.parts]).mean())
 
 
 @dataclass(frozen=True)
 class Answers:
-    """To some samples: scores, what was lost against FP32's, what each sample belongs to, and how
-    alike they are to FP32's, with the number of samples."""
+    """To some samples: scores and what was lost against FP32's (float [views, n]), what each sample
+    belongs to, and how alike they are to FP32's as the samples are, with the number of these."""
 
     scores: Tensor
     lost: Tensor
@@ -104,19 +112,23 @@ class Validation:
         else:
             self.samples_of_a_trial.insert(0, held)
             self.told = "a fifth of the training split, and the calibration split"
-        self.whole = self._start(module, self.samples_of_a_trial)
+        self.whole = self._start(module, self.samples_of_a_trial, 1)
 
-    def _start(self, module: nn.Module, samples: Sequence[Samples]) -> Start:
+    def _start(self, module: nn.Module, samples: Sequence[Samples], views: int) -> Start:
         placed = self.asked.baseline_target.place(copy.deepcopy(module).eval())
         few = spread(self.calibration, WHOLE)
-        parts = [self._part(placed, one) for one in samples]
-        return Start(module, placed, parts, self._part(placed, few))
+        parts = [self._part(placed, one, views) for one in samples]
+        return Start(module, placed, parts, self._part(placed, few, 1))
 
-    def _part(self, baseline: nn.Module, samples: Samples) -> Part:
+    def _part(self, baseline: nn.Module, samples: Samples, views: int) -> Part:
         count = len(samples[0])
         split, groups = spread(samples, count // WHOLE * WHOLE if count > WHOLE else count)
-        outputs = self.asked.run(baseline, split, self.asked.baseline_target)
-        return Part(split, groups, outputs, self.model.score(outputs, split, outputs).double())
+        outputs, scores = [], []
+        for number in range(views):
+            asked = view(self.model, split, number)
+            outputs.append(self.asked.run(baseline, asked, self.asked.baseline_target))
+            scores.append(self.model.score(outputs[-1], asked, outputs[-1]).double())
+        return Part(split, groups, outputs, torch.stack(scores))
 
     @property
     def samples(self) -> int:
@@ -146,7 +158,8 @@ class Validation:
 
     def _trained(self, rest: Split, folder: Path, samples: Sequence[Samples]) -> Start:
         model = Watched(self.model, rest).model
-        return self._start(auto_reference.trained(model, self.context.seed, folder), samples)
+        views = VIEWS if augment_of(self.model) is not None else 1
+        return self._start(auto_reference.trained(model, self.context.seed, folder), samples, views)
 
     def reference(self) -> dict[str, Any] | None:
         """What the second FP32 learned from and what both score; None where there is none."""
@@ -170,7 +183,7 @@ class Validation:
         """
         few = self.start(cls).few
         found = self.asked.run(call, few.split, self.context.target)
-        problem, alike = self.asked.alike(few.outputs, found, few.split.labels)
+        problem, alike = self.asked.alike(few.outputs[0], found, few.split.labels)
         least = self.asked.fidelity
         if problem or least is None or cls == "C" or alike is None:
             return problem, alike
@@ -180,8 +193,9 @@ class Validation:
         return None, alike
 
     def judge(self, call: Callable[..., Any], cls: str) -> dict[str, Any]:
-        """score, drop, drop_error (None where samples are too few for it), samples, alike, and
-        drop_high: what must lie within the drop that is allowed.
+        """score, drop, drop_error (None where samples are too few for it), samples, alike,
+        gate_error: the error that the accuracy gate's samples will have; and drop_high: what must
+        lie within the drop that is allowed. Score and alike are of the samples as they are.
 
         Raises ValueError for answers of another form, or that are not finite.
         """
@@ -212,52 +226,57 @@ class Validation:
         drop = at_first["drop"] + earlier["drop"] - first["drop"]
         own = abs(at_first["drop_error"] ** 2 - first["drop_error"] ** 2)
         error = math.sqrt(own + earlier["drop_error"] ** 2)
-        groups = len({group for part in self.apart.parts for group in part.groups})
-        gate = _gate(at_first["drop_error"], groups, self.asked)
-        high = _high(drop, error, gate, self.asked)
+        high = _high(drop, error, record["gate_error"], self.asked)
         return {"drop": drop, "drop_error": error, "drop_high": high, "first": at_first}
 
     def _answers(self, start: Start, call: Callable[..., Any]) -> list[Answers]:
         answers = []
         for part in start.parts:
-            found = self.asked.run(call, part.split, self.context.target)
-            problem, alike = self.asked.alike(part.outputs, found, part.split.labels)
-            if problem:
-                raise ValueError(problem)
-            scores = self.model.score(found, part.split, part.outputs).double()
-            like = [(alike, len(part.split))]
-            answers.append(Answers(scores, part.scores - scores, part.groups, like))
+            scores, like = [], []
+            for number, outputs in enumerate(part.outputs):
+                split = view(self.model, part.split, number)
+                found = self.asked.run(call, split, self.context.target)
+                problem, alike = self.asked.alike(outputs, found, split.labels)
+                if problem:
+                    raise ValueError(problem)
+                scores.append(self.model.score(found, split, outputs).double())
+                like.append((alike, len(split)))
+            told = torch.stack(scores)
+            answers.append(Answers(told, part.scores - told, part.groups, like[:1]))
         return answers
 
     def _told(self, answers: Sequence[Answers]) -> dict[str, Any]:
-        lost = torch.cat([one.lost for one in answers])
+        lost = torch.cat([one.lost for one in answers], dim=1)
         return {
-            "score": float(torch.cat([one.scores for one in answers]).mean()),
+            "score": float(torch.cat([one.scores[0] for one in answers]).mean()),
             **_drop(lost, [group for one in answers for group in one.groups], self.asked),
             "alike": _joined([like for one in answers for like in one.alike]),
         }
 
 
 def _drop(lost: Tensor, groups: list[Group], asked: Automatic) -> dict[str, Any]:
-    """Mean loss, its standard error by groups (of at least one sample), and what it counts for."""
-    sums: dict[Group, float] = {}
-    for group, one in zip(groups, lost.tolist(), strict=True):
-        sums[group] = sums.get(group, 0.0) + one
-    count = len(lost)
-    drop = float(lost.mean())
-    error = max(math.sqrt(sum(one**2 for one in sums.values())), 1.0) / count
+    """Mean loss, its standard error by groups, and what it counts for. lost: float [views, n]."""
+    count, drop = lost.shape[1], float(lost.mean())
+    error = _error(lost.mean(0), groups)
+    # The gate asks about each of its samples once.
+    once = math.sqrt(statistics.fmean(_error(one, groups) ** 2 for one in lost))
+    gate = once * math.sqrt(len(set(groups)) / asked.judged_on) if asked.judged_on else 0.0
     enough = count * asked.max_drop >= LEAST_STEPS
     return {
         "drop": drop,
         "drop_error": error if enough else None,
-        "drop_high": _high(drop, error, _gate(error, len(sums), asked), asked) if enough else drop,
+        "gate_error": gate,
+        "drop_high": _high(drop, error, gate, asked) if enough else drop,
         "samples": count,
     }
 
 
-def _gate(error: float, groups: int, asked: Automatic) -> float:
-    """The standard error that the accuracy gate's samples will have, by that of so many groups."""
-    return error * math.sqrt(groups / asked.judged_on) if asked.judged_on else 0.0
+def _error(lost: Tensor, groups: list[Group]) -> float:
+    """The standard error of a mean loss (float [n]) by groups, of at least one sample."""
+    sums: dict[Group, float] = {}
+    for group, one in zip(groups, lost.tolist(), strict=True):
+        sums[group] = sums.get(group, 0.0) + one
+    return max(math.sqrt(sum(one**2 for one in sums.values())), 1.0) / len(lost)
 
 
 def _high(drop: float, error: float, gate: float, asked: Automatic) -> float:

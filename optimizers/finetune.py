@@ -73,7 +73,7 @@ def finetune(
     owned = list(module.parameters() if parameters is None else parameters)
     before = [parameter.detach().clone() for parameter in owned]
     began = time.perf_counter()
-    augment = _augment(context.model) if augmented else None
+    augment = augment_of(context.model) if augmented else None
     loss = TaskLoss(split.labels, teacher, temperature, alpha, same=augment is None)
     formats = _channels_last(module) if modes is None else {}
     guard = _Unchanged(module, teacher)
@@ -159,9 +159,17 @@ def _channels_last(module: nn.Module) -> dict[nn.Parameter, bool]:
     return plain
 
 
-def _augment(model: Model) -> Augment | None:
+def augment_of(model: Model) -> Augment | None:
     """How the model changes its training inputs, or None where it does not."""
     return None if type(model).augment is Model.augment else model.augment
+
+
+def changed(batch: Batch, augment: Augment, generator: torch.Generator) -> Batch:
+    """A call's arguments, changed as in training; ValueError unless it is one by position."""
+    args, kwargs = batch
+    if kwargs or len(args) != 1:
+        raise ValueError("a model's augment() changes one positional input, and it has others")
+    return (augment(args[0], generator),), {}
 
 
 class _Batches:
@@ -175,8 +183,6 @@ class _Batches:
         epochs: float,
         batch: int,
     ) -> None:
-        if augment is not None and (isinstance(split.inputs, dict) or len(split.inputs) != 1):
-            raise ValueError("a model's augment() changes one positional input, and it has others")
         self.split, self.augment, self.generator, self.batch = split, augment, generator, batch
         self.total = max(1, round(epochs * len(order(len(split), batch, torch.Generator()))))
 
@@ -187,10 +193,10 @@ class _Batches:
         left = self.total
         while left:
             for rows in order(len(self.split), self.batch, self.generator)[:left]:
-                args, kwargs = self.split.take(rows)
+                batch = self.split.take(rows)
                 if self.augment is not None:
-                    args = (self.augment(args[0], self.generator),)
-                yield (args, kwargs), rows
+                    batch = changed(batch, self.augment, self.generator)
+                yield batch, rows
                 left -= 1
 
 
