@@ -40,7 +40,10 @@ def view(model: Model, split: Split, number: int) -> Split:
     if number == 0 or augment is None:
         return split
     generator = torch.Generator().manual_seed(number)
-    (inputs,), _ = changed(split.take(slice(None)), augment, generator)
+    # devices=[]: samples are on the CPU. Some draw from torch's own generator all the same.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number)
+        (inputs,), _ = changed(split.take(slice(None)), augment, generator)
     return Split((inputs,), split.labels, split.groups)
 
 

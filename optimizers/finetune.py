@@ -53,9 +53,9 @@ def finetune(
     augmented: each batch is changed as the model's own training does (zoo.Model.augment), and the
         teacher is asked about what the module sees (Beyer et al., 2022).
 
-    Returns {"epochs", "steps", "seconds", "first_loss", "last_loss", "moved"}: losses are means
-    over the first and the last tenth of the steps, `moved` is the norm of the change of all
-    trained weights as a share of their norm before.
+    Returns {"epochs", "steps", "augmented" (whether inputs were changed), "seconds", "first_loss",
+    "last_loss", "moved"}: losses are means over the first and the last tenth of the steps, `moved`
+    is the norm of the change of all trained weights as a share of their norm before.
 
     Raises Refused without a training split, ValueError for settings or data that cannot be
     trained on or augmented, and RuntimeError where the loss or a gradient is not finite, where the
@@ -97,6 +97,7 @@ def finetune(
     return {
         "epochs": epochs,
         "steps": len(losses),
+        "augmented": augment is not None,
         "seconds": time.perf_counter() - began,
         "first_loss": sum(losses[:tenth]) / tenth,
         "last_loss": sum(losses[-tenth:]) / tenth,
@@ -165,11 +166,20 @@ def augment_of(model: Model) -> Augment | None:
 
 
 def changed(batch: Batch, augment: Augment, generator: torch.Generator) -> Batch:
-    """A call's arguments, changed as in training; ValueError unless it is one by position."""
+    """A call's arguments, changed as in training.
+
+    Raises ValueError unless it is one by position, and stays of its shape and dtype.
+    """
     args, kwargs = batch
     if kwargs or len(args) != 1:
         raise ValueError("a model's augment() changes one positional input, and it has others")
-    return (augment(args[0], generator),), {}
+    made = augment(args[0], generator)
+    if made.shape != args[0].shape or made.dtype != args[0].dtype:
+        raise ValueError(
+            f"a model's augment() made {made.dtype} {list(made.shape)} of {args[0].dtype} "
+            f"{list(args[0].shape)}; shape and dtype must stay"
+        )
+    return (made,), {}
 
 
 class _Batches:

@@ -115,4 +115,11 @@ def test_a_view_keeps_labels_and_groups_and_is_the_same_again():
     assert torch.equal(one.inputs[0], again.inputs[0])
     assert not torch.equal(one.inputs[0], other.inputs[0])
     assert torch.equal(one.labels, split.labels)
+
+    class Careless(Noisy):
+        def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+            return inputs + torch.randn(inputs.shape)
+
+    drawn = [view(Careless(), split, 1).inputs[0] for _ in range(2)]
+    assert torch.equal(*drawn), "whatever it draws from"
     assert one.groups == split.groups

@@ -371,6 +371,22 @@ def test_a_model_that_changes_no_inputs_is_trained_on_them_as_they_are():
     assert sum(map(len, teacher.inputs)) == 96
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x: x[:-1], r"made torch.float32 \[15, 8\] of torch.float32 \[16, 8\]"),
+        (lambda x: x.double(), "made torch.float64 .* shape and dtype must stay"),
+    ],
+)
+def test_inputs_of_another_form_are_an_error(wrong, message):
+    class Other(Blurred):
+        def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            return wrong(inputs)
+
+    with pytest.raises(ValueError, match=message):
+        train(seeded(), small("other", Other, network), augmented=True)
+
+
 def test_inputs_that_cannot_be_changed_are_an_error():
     class Named(Blurred):
         def split(self, name: str) -> zoo.Split:
