@@ -162,13 +162,15 @@ class Validation:
         return self._start(auto_reference.trained(model, self.context.seed, folder), samples, views)
 
     def reference(self) -> dict[str, Any] | None:
-        """What the second FP32 learned from and what both score; None where there is none."""
+        """What the second FP32 learned from, what both score, and how often each sample is asked
+        about; None where there is none."""
         if self.apart is self.whole or self.rest is None:
             return None
         return {
             "trained_on": len(self.rest),
             "score": self.apart.score,
             "fp32": self.whole.score,
+            "views": len(self.apart.parts[0].outputs),
         }
 
     def start(self, cls: str) -> Start:

@@ -58,6 +58,7 @@ def test_chance_is_told_apart_from_loss_by_more_views(monkeypatch, tmp_path):
     told = found.judge(module, "B")
     assert sum(map(len, module.asked)) == VIEWS * SAMPLES
     assert told["samples"] == SAMPLES
+    assert found.reference()["views"] == VIEWS
     assert told["drop"] == pytest.approx(0.2, abs=0.05)
     once = math.sqrt(told["drop"] / SAMPLES)
     assert told["drop_error"] < 0.8 * once

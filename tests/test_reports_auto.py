@@ -114,6 +114,8 @@ def test_the_fp32_that_structures_were_compared_with_is_told():
         "structures and architectures were made from, and compared with, FP32 trained on the other "
         "2000 training samples alone: 0.9583 on these, where FP32 that has seen all scores 0.9698"
     )
+    several = plain(dict(details(cell(notes(reference={**reference, "views": 4}))))["Search"])
+    assert several[2] == f"{lines[2]}, 4 times each: as they are, and changed as in training"
     for none in (None, {}, {**reference, "score": None}, "x"):
         assert plain(dict(details(cell(notes(reference=none))))["Search"])[2].startswith("found")
 
