@@ -18,11 +18,11 @@ stages, pipeline (its name), class, status, reason, seconds; then, as far as it 
 drop_error (one standard error), gate_error (that of the accuracy gate's samples, 0 where their
 number is not known), drop_high (what must be within the drop), alike, bytes; latency_ms,
 sample_ms, joules, each with `…_error` (half width of the 95 % interval, as a share); speed (FP32's
-latency over its own), where latency is measured; batch, where throughput is asked for, the size that
-gave most of it; threads, and `made` (the stages with them), where fewer than the run's cost less;
-vain, where it was skipped since it would be no faster; likely, where a last stage was tried on it
-before its training: {"last": that stage, and what they cost together}; first, where more samples
-have judged it, or what it goes on from: drop and drop_error before that.
+latency over its own), where latency is measured; batch, where throughput is asked for, the size
+that gave most of it; threads, and `made` (the stages with them), where fewer than the run's cost
+less; vain, where it was skipped since it would be no faster; likely, where a last stage was tried
+on it before its training: {"last": that stage, and what they cost together}; first, where more
+samples have judged it, or what it goes on from: drop and drop_error before that.
 """
 
 PASSES, DROPS, OVER, SKIPPED = "passes", "drops", "over budget", "skipped"
