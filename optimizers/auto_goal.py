@@ -14,7 +14,8 @@ Stages = tuple[tuple[str, dict[str, Any]], ...]
 Record = dict[str, Any]
 """A trial as plain data.
 
-stages, pipeline (its name), class, status, reason, seconds; then, as far as it got: score, drop,
+stages, pipeline (its name), class, status, reason, seconds; then, as far as it got: trains (it, or
+what it goes on from), augmented (its last training changed the inputs); score, drop,
 drop_error (one standard error), gate_error (that of the accuracy gate's samples, 0 where their
 number is not known), drop_high (what must be within the drop), alike, bytes; latency_ms,
 sample_ms, joules, each with `…_error` (half width of the 95 % interval, as a share); speed (FP32's

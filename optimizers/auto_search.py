@@ -184,7 +184,8 @@ class Search:
         if problem:
             record["alike"] = alike
             raise Ended(UNLIKE, problem)
-        record |= self.validation.judge(optimized, record["class"])
+        augmented = record["augmented"]
+        record |= self.validation.judge(optimized, record["class"], augmented=augmented)
         least, alike = self.asked.fidelity, record["alike"]
         held = least is not None and record["class"] != "C" and alike is not None
         if held and not alike >= least:
@@ -233,7 +234,7 @@ class Search:
             return pipeline.apply(stages, module, context)[0]
 
         first = {name: record[name] for name in ("drop", "drop_error")}
-        found = self.validation.judge_again(optimized, make)
+        found = self.validation.judge_again(optimized, make, augmented=record["augmented"])
         shutil.rmtree(workdir, ignore_errors=True)
         return {**found, "first": first}
 
@@ -298,6 +299,9 @@ class Search:
         optimized, _ = pipeline.apply(todo, copy.deepcopy(module), context, made)
         earlier = self.store.of(before)
         record["trains"] = watched.asked or bool(earlier and earlier["trains"])
+        # The last training decides.
+        again = not watched.asked and bool(earlier and earlier["augmented"])
+        record["augmented"] = watched.changed or again
         if changes and optimized.module is not None and not optimized.ends:
             record["lighter"] = worth.lighter(optimized.module)
         folder = self.store.save(optimized)

@@ -69,7 +69,11 @@ def _reference(search: dict[str, Any]) -> list[str]:
     if score is None or whole is None:
         return []
     views = _number(told.get("views")) or 1
-    asked = f", {views:g} times each: as they are, and changed as in training" if views > 1 else ""
+    asked = (
+        f"; those trained on inputs that change, {views:g} times: as they are, and changed so"
+        if views > 1
+        else ""
+    )
     return [
         "structures and architectures were made from, and compared with, FP32 trained on the other "
         f"{told.get('trained_on')} training samples alone: {score:.4f} on these, where FP32 that "

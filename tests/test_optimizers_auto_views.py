@@ -6,12 +6,21 @@ import math
 
 import pytest
 import torch
-from auto_subjects import CLASSES, ROWS, Deep, Directions, asked
-from optimizers_models import known, target
+from auto_subjects import (
+    CLASSES,
+    ROWS,
+    Deep,
+    Directions,
+    Dropping,
+    asked,
+    ready,
+    searched,
+)
+from optimizers_models import known, known_technique, target
 from torch import Tensor, nn
 
 import zoo
-from optimizers import Context
+from optimizers import Context, EagerModule
 from optimizers.auto_samples import view
 from optimizers.auto_validation import VIEWS, Validation
 
@@ -55,7 +64,7 @@ def validated(model: zoo.Model, monkeypatch, tmp_path, **goal) -> Validation:
 def test_chance_is_told_apart_from_loss_by_more_views(monkeypatch, tmp_path):
     found = validated(Noisy(), monkeypatch, tmp_path)
     module = ByChance()
-    told = found.judge(module, "B")
+    told = found.judge(module, "B", augmented=True)
     assert sum(map(len, module.asked)) == VIEWS * SAMPLES
     assert told["samples"] == SAMPLES
     assert found.reference()["views"] == VIEWS
@@ -64,12 +73,12 @@ def test_chance_is_told_apart_from_loss_by_more_views(monkeypatch, tmp_path):
     assert told["drop_error"] < 0.8 * once
     assert told["gate_error"] == pytest.approx(once * math.sqrt(SAMPLES / 500), rel=0.05)
     assert told["drop_high"] > told["drop"] + 1.645 * told["gate_error"]
-    assert found.judge(ByChance(), "B") == told, "the same views each time"
+    assert found.judge(ByChance(), "B", augmented=True) == told, "the same views each time"
 
 
 def test_a_sample_that_is_lost_in_every_view_counts_once(monkeypatch, tmp_path):
     found = validated(Noisy(), monkeypatch, tmp_path)
-    told = found.judge(Deep(0, wrong=1).eval(), "B")
+    told = found.judge(Deep(0, wrong=1).eval(), "B", augmented=True)
     lost = round(told["drop"] * SAMPLES)
     assert told["drop_error"] == pytest.approx(math.sqrt(lost) / SAMPLES)
 
@@ -79,7 +88,8 @@ def test_score_and_likeness_are_of_the_samples_as_they_are(monkeypatch, tmp_path
         def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
             return torch.cat([inputs[:, :-1], torch.full((len(inputs), 1), 0.9)], dim=1)
 
-    told = validated(Outlandish(), monkeypatch, tmp_path).judge(ByChance(), "B")
+    found = validated(Outlandish(), monkeypatch, tmp_path)
+    told = found.judge(ByChance(), "B", augmented=True)
     assert 0.75 < told["score"] < 0.95
     assert told["alike"] == pytest.approx(told["score"])
     assert told["drop"] == pytest.approx((VIEWS - told["score"]) / VIEWS)
@@ -96,15 +106,44 @@ def test_answers_that_are_none_are_found_in_every_view(monkeypatch, tmp_path):
             return torch.cat([inputs[:, :-1], torch.full((len(inputs), 1), 0.5)], dim=1)
 
     with pytest.raises(ValueError, match="finite"):
-        validated(Halved(), monkeypatch, tmp_path).judge(Breaking(), "B")
+        validated(Halved(), monkeypatch, tmp_path).judge(Breaking(), "B", augmented=True)
 
 
-@pytest.mark.parametrize(("model", "cls"), [(Noisy(), "A"), (Directions(), "B")])
-def test_one_view_where_weights_stay_or_training_changes_nothing(model, cls, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "cls", "augmented"),
+    [(Noisy(), "A", True), (Directions(), "B", True), (Noisy(), "B", False)],
+)
+def test_one_view_where_weights_stay_or_no_training_changed_inputs(
+    model, cls, augmented, monkeypatch, tmp_path
+):
     module = ByChance()
-    told = validated(model, monkeypatch, tmp_path).judge(module, cls)
+    found = validated(model, monkeypatch, tmp_path)
+    told = found.judge(module, cls, augmented=augmented)
     assert sum(map(len, module.asked)) == SAMPLES
     assert told["drop_error"] == pytest.approx(math.sqrt(told["drop"] / SAMPLES))
+
+
+class Retrained(Dropping):
+    """Structure: trained on inputs that change."""
+
+    name = "h_retrained"
+
+    def apply(self, module: nn.Module, context: Context) -> EagerModule:
+        made = super().apply(module, context)
+        context.model.augment(context.train().inputs[0], torch.Generator())
+        return made
+
+
+def test_what_was_trained_on_inputs_that_change_is_asked_more_often(monkeypatch, tmp_path):
+    ready(monkeypatch)
+    model = known(Noisy(), monkeypatch)
+    known_technique(Retrained, monkeypatch)
+    told = searched(model, tmp_path, allow="structure", fidelity=None)[1]
+    trials = [one for one in told["search"]["trials"] if "augmented" in one]
+    names = {one["pipeline"] for one in trials if one["augmented"]}
+    assert names == {one["pipeline"] for one in trials if one["pipeline"].startswith("h_retrained")}
+    assert any("+" in name for name in names), "what goes on from it as well"
+    assert {one["pipeline"] for one in trials} - names, "others are there"
 
 
 def test_a_view_keeps_labels_and_groups_and_is_the_same_again():

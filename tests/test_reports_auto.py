@@ -115,7 +115,9 @@ def test_the_fp32_that_structures_were_compared_with_is_told():
         "2000 training samples alone: 0.9583 on these, where FP32 that has seen all scores 0.9698"
     )
     several = plain(dict(details(cell(notes(reference={**reference, "views": 4}))))["Search"])
-    assert several[2] == f"{lines[2]}, 4 times each: as they are, and changed as in training"
+    assert several[2] == (
+        f"{lines[2]}; those trained on inputs that change, 4 times: as they are, and changed so"
+    )
     for none in (None, {}, {**reference, "score": None}, "x"):
         assert plain(dict(details(cell(notes(reference=none))))["Search"])[2].startswith("found")
 
