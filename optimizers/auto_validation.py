@@ -54,12 +54,12 @@ nobody, and the strongest that may pass is asked for, which is the luckiest as w
 
 @dataclass(frozen=True)
 class Part:
-    """Samples with FP32's outputs and scores (float [views, n]), and what each belongs to."""
+    """Samples with what each belongs to, and FP32's outputs and scores (float [n]) of each view
+    that was asked for so far."""
 
     split: Split
     groups: list[Group]
-    outputs: list[Any]
-    scores: Tensor
+    answers: list[tuple[Any, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Start:
 
     @property
     def score(self) -> float:
-        return float(torch.cat([part.scores[0] for part in self.parts]).mean())
+        return float(torch.cat([part.answers[0][1] for part in self.parts]).mean())
 
 
 @dataclass(frozen=True)
@@ -115,23 +115,27 @@ class Validation:
         else:
             self.samples_of_a_trial.insert(0, held)
             self.told = "a fifth of the training split, and the calibration split"
-        self.whole = self._start(module, self.samples_of_a_trial, 1)
+        self.whole = self._start(module, self.samples_of_a_trial)
 
-    def _start(self, module: nn.Module, samples: Sequence[Samples], views: int) -> Start:
+    def _start(self, module: nn.Module, samples: Sequence[Samples]) -> Start:
         placed = self.asked.baseline_target.place(copy.deepcopy(module).eval())
         few = spread(self.calibration, WHOLE)
-        parts = [self._part(placed, one, views) for one in samples]
-        return Start(module, placed, parts, self._part(placed, few, 1))
+        parts = [self._part(placed, one) for one in samples]
+        return Start(module, placed, parts, self._part(placed, few))
 
-    def _part(self, baseline: nn.Module, samples: Samples, views: int) -> Part:
+    def _part(self, baseline: nn.Module, samples: Samples) -> Part:
         count = len(samples[0])
         split, groups = spread(samples, count // WHOLE * WHOLE if count > WHOLE else count)
-        outputs, scores = [], []
-        for number in range(views):
-            asked = view(self.model, split, number)
-            outputs.append(self.asked.run(baseline, asked, self.asked.baseline_target))
-            scores.append(self.model.score(outputs[-1], asked, outputs[-1]).double())
-        return Part(split, groups, outputs, torch.stack(scores))
+        part = Part(split, groups, [])
+        self._ask(baseline, part, 1)
+        return part
+
+    def _ask(self, baseline: nn.Module, part: Part, views: int) -> None:
+        """Have FP32 answer so many views, unless it has."""
+        for number in range(len(part.answers), views):
+            split = view(self.model, part.split, number)
+            outputs = self.asked.run(baseline, split, self.asked.baseline_target)
+            part.answers.append((outputs, self.model.score(outputs, split, outputs).double()))
 
     @property
     def samples(self) -> int:
@@ -161,8 +165,7 @@ class Validation:
 
     def _trained(self, rest: Split, folder: Path, samples: Sequence[Samples]) -> Start:
         model = Watched(self.model, rest).model
-        views = VIEWS if augment_of(self.model) is not None else 1
-        return self._start(auto_reference.trained(model, self.context.seed, folder), samples, views)
+        return self._start(auto_reference.trained(model, self.context.seed, folder), samples)
 
     def reference(self) -> dict[str, Any] | None:
         """What the second FP32 learned from, what both score, and how often each sample is asked
@@ -173,7 +176,7 @@ class Validation:
             "trained_on": len(self.rest),
             "score": self.apart.score,
             "fp32": self.whole.score,
-            "views": len(self.apart.parts[0].outputs),
+            "views": len(self.apart.parts[0].answers),
         }
 
     def start(self, cls: str) -> Start:
@@ -188,7 +191,7 @@ class Validation:
         """
         few = self.start(cls).few
         found = self.asked.run(call, few.split, self.context.target)
-        problem, alike = self.asked.alike(few.outputs[0], found, few.split.labels)
+        problem, alike = self.asked.alike(few.answers[0][0], found, few.split.labels)
         least = self.asked.fidelity
         if problem or least is None or cls == "C" or alike is None:
             return problem, alike
@@ -242,20 +245,23 @@ class Validation:
         return {"drop": drop, "drop_error": error, "drop_high": high, "first": at_first}
 
     def _answers(self, start: Start, call: Callable[..., Any], augmented: bool) -> list[Answers]:
+        apart = start is not self.whole and augment_of(self.model) is not None
+        views = VIEWS if augmented and apart else 1
         answers = []
         for part in start.parts:
-            scores, like = [], []
-            for number, outputs in enumerate(part.outputs if augmented else part.outputs[:1]):
+            self._ask(start.placed, part, views)
+            scores, lost, like = [], [], []
+            for number, (outputs, own) in enumerate(part.answers[:views]):
                 split = view(self.model, part.split, number)
                 found = self.asked.run(call, split, self.context.target)
                 problem, alike = self.asked.alike(outputs, found, split.labels)
                 if problem:
                     raise ValueError(problem)
                 scores.append(self.model.score(found, split, outputs).double())
+                lost.append(own - scores[-1])
                 like.append((alike, len(split)))
-            told = torch.stack(scores)
-            lost = part.scores[: len(told)] - told
-            answers.append(Answers(told, lost, part.groups, like[:1]))
+            told = torch.stack(scores), torch.stack(lost)
+            answers.append(Answers(*told, part.groups, like[:1]))
         return answers
 
     def _told(self, answers: Sequence[Answers]) -> dict[str, Any]:
